@@ -1,0 +1,162 @@
+"""The nouns of this package as immutable values; DESIGN words, one class each.
+
+No behaviour beyond what can be said from the values alone: no I/O, no clock, no Nornir.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+
+class Distro(enum.StrEnum):
+    """Operating system family of a guest image."""
+
+    DEBIAN = "debian"
+    REDHAT = "redhat"
+    OSV = "osv"
+
+
+class AddressSource(enum.StrEnum):
+    """Where a guest's address can be learnt; ``settings.address_sources`` lists them."""
+
+    AGENT = "agent"
+    LEASE = "lease"
+    ARP = "arp"
+    NEIGHBOUR = "neighbour"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Owner:
+    """The account a job belongs to, as NSS knows it."""
+
+    name: str
+    uid: int
+    gid: int
+    group: str
+    home: str
+    shell: str = "/bin/bash"
+    groups: tuple[tuple[str, int], ...] = ()
+    """Supplementary groups: (name, gid)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Job:
+    """One attempt of one job.
+
+    ``nonce`` is random per attempt: it tells apart what a reused job id left behind.
+    """
+
+    id: str
+    server: str
+    owner: Owner
+    attempt: int = 1
+    nonce: str = "00000000"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Node:
+    """A physical compute host of a job, in nodefile order.
+
+    ``slots`` is how many lines (virtual processors) the job has there; ``address`` is the node's
+    address as seen from the mother superior, empty when it was not resolved.
+    """
+
+    name: str
+    slots: int = 1
+    address: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """What the survey found on one node. Sizes in bytes."""
+
+    node: str
+    cpus: int
+    memory: int
+    memory_free: int
+    domain_types: Mapping[str, tuple[str, ...]]
+    """Architecture → libvirt domain types it can run, e.g. ``{"x86_64": ("qemu", "kvm")}``."""
+    emulators: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Architecture → path of the emulator libvirt would use."""
+    guests: int = 0
+    """Guests of any job of ours that exist there now."""
+    guests_memory: int = 0
+    """Memory those guests may use."""
+    hypervisor: str = ""
+    """Driver and version, for people: ``QEMU 7.2.22, libvirt 9.0.0``."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """A base image in the pool. ``virtual_size`` in bytes, 0 when not known."""
+
+    name: str
+    path: str
+    format: str = "qcow2"
+    virtual_size: int = 0
+    distro: Distro = Distro.DEBIAN
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shape:
+    """What the virtual hardware of a guest is. ``ram`` in bytes."""
+
+    vcpus: int
+    ram: int
+    arch: str = "x86_64"
+    domain_type: str = "kvm"
+    """libvirt domain type: ``kvm`` or ``qemu`` (emulation)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Guest:
+    """One virtual machine of a job."""
+
+    name: str
+    """Host name of the guest and its name in the Nornir inventory."""
+    rank: int
+    node: str
+    index: int
+    """0, 1 … among this job's guests on its node."""
+    mac: str
+    uuid: str
+    domain: str
+    """Name of the libvirt domain; also the prefix of its volumes."""
+    shape: Shape
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """A request resolved on the nodes of one job: everything that is decided before acting."""
+
+    job: Job
+    nodes: tuple[Node, ...]
+    guests: tuple[Guest, ...]
+    image: Image
+
+    def on(self, node: str) -> tuple[Guest, ...]:
+        """The guests on ``node``, by rank."""
+        return tuple(guest for guest in self.guests if guest.node == node)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class KeyPair:
+    """An ed25519 key pair in OpenSSH's formats (PROTOCOL.key; one-line public key)."""
+
+    private: str
+    public: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JobKeys:
+    """The keys of one attempt. ``hosts`` maps guest name → host key of that guest.
+
+    ``admin`` opens root in the guests and stays root's on the mother superior; ``user`` opens the
+    job owner's account and is handed over to the owner.
+    """
+
+    admin: KeyPair
+    user: KeyPair
+    hosts: Mapping[str, KeyPair]
