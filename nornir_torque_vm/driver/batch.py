@@ -1,0 +1,217 @@
+"""One batch job from submission to its last epilogue, in TORQUE's order."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from pathlib import Path
+
+from nornir_torque_vm.driver import slots
+from nornir_torque_vm.driver.mom import Cluster, Ended, Mom
+from nornir_torque_vm.driver.slots import JobFacts
+from nornir_torque_vm.driver.spool import Follower, Sink
+from nornir_torque_vm.errors import LabError
+from nornir_torque_vm.model import Owner
+
+SIGNALLED = 256
+"""TORQUE adds this to the signal number in the exit status of a job that died of a signal."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Submission:
+    """What ``qsub`` would have been told."""
+
+    script: bytes
+    name: str
+    hosts: Sequence[str]
+    ppn: int
+    resources: Sequence[str] = ()
+    """Further ``-l`` words, e.g. ``other=vm1:ram=192M``."""
+    arguments: Sequence[str] = ()
+    walltime: int = 3600
+    workdir: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the job ended.
+
+    ``fate`` is what the last start attempt led to: ``start`` (the job ran), ``abort`` or ``requeue``.
+    ``exit_status`` is TORQUE's: negative start failures, 256 + signal, else the job's own.
+    """
+
+    job_id: str
+    fate: slots.Fate
+    exit_status: int
+    starts: int
+
+
+class BatchJob:
+    """One job under the driver.
+
+    :param sequence: the number of the job; its id is ``<sequence>.<server>``.
+    :param starter: the job starter's path on the nodes; None runs the job bare.
+    :param alarm: the MOM's ``$prologalarm``, seconds.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        submission: Submission,
+        owner: Owner,
+        sequence: int,
+        *,
+        server: str = "head",
+        starter: str | None = None,
+        alarm: float = 300.0,
+    ) -> None:
+        self.cluster, self.submission, self.owner = cluster, submission, owner
+        self.starter, self.alarm = starter, alarm
+        home = slots.record()["home"]
+        job_id = f"{sequence}.{server}"
+        self.job = JobFacts(
+            job_id=job_id,
+            server=server,
+            user=owner.name,
+            group=owner.group,
+            user_home=owner.home,
+            shell=owner.shell,
+            job_name=submission.name,
+            hosts=tuple(submission.hosts),
+            ppn=submission.ppn,
+            resources=self._resources(submission),
+            script=f"{home}/mom_priv/jobs/{job_id}.SC",
+            home_dir=home,
+            workdir=submission.workdir or owner.home,
+            submit_host=server,
+            walltime=submission.walltime,
+            cookie=secrets.token_hex(16).upper(),
+            variables=submission.variables,
+        )
+        self.moms = [Mom(cluster, host, number, self.job) for number, host in enumerate(self.job.hosts)]
+
+    @staticmethod
+    def _resources(submission: Submission) -> str:
+        """Resource_List as argv carries it (TF 1.3: ``neednodes`` comes last)."""
+        nodes = f"{len(submission.hosts)}:ppn={submission.ppn}"
+        minutes, seconds = divmod(submission.walltime, 60)
+        hours, minutes = divmod(minutes, 60)
+        words = [f"nodes={nodes}", *submission.resources, f"walltime={hours:02}:{minutes:02}:{seconds:02}"]
+        return ",".join([*words, f"neednodes={nodes}"])
+
+    @property
+    def chief(self) -> Mom:
+        """The mother superior."""
+        return self.moms[0]
+
+    def spool(self, suffix: str) -> Path:
+        """The spool file ``OU`` or ``ER``, as seen from here."""
+        return self.chief.path(f"{self.job.home_dir}/spool/{self.job.job_id}.{suffix}")
+
+    def run(
+        self,
+        *,
+        max_starts: int = 1,
+        started: Callable[[], None] = lambda: None,
+        out: Sink = lambda _: None,
+        err: Sink = lambda _: None,
+    ) -> Outcome:
+        """Start the job until it is not requeued, at most ``max_starts`` times; always clean up.
+
+        :param started: called when the prologues are through and the job begins.
+        :param out, err: get the job's output while it is written.
+        """
+        followers = [Follower(lambda: self.spool("OU"), out), Follower(lambda: self.spool("ER"), err)]
+        fate: slots.Fate = "requeue"
+        status = starts = 0
+        for follower in followers:
+            follower.start()
+        try:
+            while fate == "requeue" and starts < max_starts:
+                starts += 1
+                self._deliver()
+                fate, status = self._attempt(started)
+        finally:
+            for follower in followers:
+                follower.finish()
+            self._forget()
+        return Outcome(self.job.job_id, fate, status, starts)
+
+    def signal(self, name: str) -> None:
+        """What ``qdel`` leads to: the signal reaches what runs on the mother superior."""
+        self.chief.signal(name)
+
+    def _attempt(self, started: Callable[[], None]) -> tuple[slots.Fate, int]:
+        fate, status = self._prologues()
+        if fate == "start":
+            started()
+            ended = self.chief.start_job(self.starter, self.job.walltime)
+            status = self._status(ended)
+            self._epilogues(ended.session, status, sisters=True)
+        else:
+            # no epilogue.parallel on sisters that had joined when a start fails (TF 1.6)
+            self._epilogues(0, status, sisters=False)
+        return fate, status
+
+    @staticmethod
+    def _status(ended: Ended) -> int:
+        if ended.outcome == slots.ALARM:
+            return int(slots.record()["exit_status"]["walltime"])
+        code = int(ended.outcome)
+        return SIGNALLED - code if code < 0 else code
+
+    def _prologues(self) -> tuple[slots.Fate, int]:
+        statuses = slots.record()["exit_status"]
+        for ended in self._on_sisters("prologue.parallel", self.job):
+            if ended is not None and slots.fate("prologue.parallel", ended.outcome) != "start":
+                return "requeue", statuses["requeue by a sister"]
+        ended = self.chief.hook("prologue", self.alarm)
+        fate = "start" if ended is None else slots.fate("prologue", ended.outcome)
+        return fate, 0 if fate == "start" else statuses[fate]
+
+    def _epilogues(self, session: int, status: int, *, sisters: bool) -> None:
+        job = dataclasses.replace(self.job, session=session, exit_status=status)
+        if sisters:
+            self._on_sisters("epilogue.parallel", job)
+        self.chief.hook("epilogue", self.alarm, job)
+
+    def _on_sisters(self, slot: str, job: JobFacts) -> list[Ended | None]:
+        """Run a hook on all sisters at once."""
+        sisters = self.moms[1:]
+        if not sisters:
+            return []
+        with futures.ThreadPoolExecutor(len(sisters)) as pool:
+            return list(pool.map(lambda mom: mom.hook(slot, self.alarm, job), sisters))
+
+    def _deliver(self) -> None:
+        """Put script and nodefile where the mother superior has them."""
+        home = self.job.home_dir
+        for folder in ("aux", "spool", "mom_priv/jobs"):
+            if not self.chief.path(f"{home}/{folder}").is_dir():
+                raise LabError(
+                    f"{home}/{folder} is missing", node=self.chief.node, hint="start the lab again"
+                )
+        _write(self.chief.path(f"{home}/aux/{self.job.job_id}"), self.job.nodefile.encode(), 0o644, 0, 0)
+        owner = self.owner
+        _write(self.chief.path(self.job.script), self.submission.script, 0o700, owner.uid, owner.gid)
+
+    def _forget(self) -> None:
+        """Remove what the MOM keeps of a job that is over."""
+        home = self.job.home_dir
+        for name in (f"aux/{self.job.job_id}", f"mom_priv/jobs/{self.job.job_id}.SC"):
+            self.chief.path(f"{home}/{name}").unlink(missing_ok=True)
+        for suffix in ("OU", "ER"):
+            self.spool(suffix).unlink(missing_ok=True)
+
+
+def _write(path: Path, data: bytes, mode: int, uid: int, gid: int) -> None:
+    path.unlink(missing_ok=True)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor, not a path
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, mode)
+        file.write(data)

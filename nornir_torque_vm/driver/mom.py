@@ -1,0 +1,178 @@
+"""One node's share of the driver: run a hook or the job there as pbs_mom would."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from nornir_torque_vm.driver import slots
+from nornir_torque_vm.driver.slots import JobFacts
+from nornir_torque_vm.errors import LabError
+
+STOP_GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for a job that is over its walltime."""
+PROLOGALARM_MARGIN = 10
+"""Seconds before ``$prologalarm`` at which a MOM kills a hook (TORQUE 6.1.3, prolog.c)."""
+
+
+class Cluster(Protocol):
+    """What the driver needs of the lab."""
+
+    def enter(self, node: str) -> list[str]:
+        """Return the argv prefix that runs a program inside ``node`` as root."""
+
+    def root(self, node: str) -> Path:
+        """Return the node's root directory as seen from here."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """What ``spawn.py`` is told. ``stdout``/``stderr`` None means closed."""
+
+    program: str
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    umask: int
+    user: str
+    stdin: str
+    stdout: str | None
+    stderr: str | None
+    spool_owner: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended: exit code (negative: signal) or :data:`slots.ALARM`; its session."""
+
+    outcome: int | str
+    session: int = 0
+
+
+class Mom:
+    """pbs_mom's part on one node, for one job.
+
+    :param nodenum: 0 on the mother superior, 1, 2 … on the sisters.
+    """
+
+    def __init__(self, cluster: Cluster, node: str, nodenum: int, job: JobFacts) -> None:
+        self.cluster, self.node, self.nodenum, self.job = cluster, node, nodenum, job
+        self._process: subprocess.Popen[str] | None = None
+        self._gate = threading.Lock()
+
+    def path(self, inside: str) -> Path:
+        """Where a path of the node is found from here."""
+        return self.cluster.root(self.node) / inside.lstrip("/")
+
+    def hook(self, slot: str, alarm: float, job: JobFacts | None = None) -> Ended | None:
+        """Run the ``vm`` hook of ``slot``, else the plain one; None when the node has neither.
+
+        :param alarm: the MOM's ``$prologalarm``, seconds.
+        """
+        for name in (f"{slot}.vm", slot):
+            program = f"{self.job.home_dir}/mom_priv/{name}"
+            if self.path(program).exists():
+                order = self._order(slot, program, job or self.job, stdin="")
+                return self._run(order, alarm - PROLOGALARM_MARGIN if alarm > PROLOGALARM_MARGIN else alarm)
+        return None
+
+    def start_job(self, starter: str | None, limit: float) -> Ended:
+        """Run the job's script through the job starter, or bare when the node has none.
+
+        :param limit: walltime, seconds; SIGKILL follows SIGTERM after five more.
+        """
+        order = self._order("job", starter or self.job.shell, self.job, stdin=f"{self.job.script} \n")
+        if starter is None:
+            order = dataclasses.replace(order, argv=[f"-{Path(self.job.shell).name}"])
+        return self._run(order, limit, term_first=True)
+
+    def _order(self, slot: str, program: str, job: JobFacts, stdin: str) -> Order:
+        facts = slots.record()["slots"][slot]
+        files = {
+            "null": os.devnull,
+            "closed": None,
+            "spool.OU": f"{job.home_dir}/spool/{job.job_id}.OU",
+            "spool.ER": f"{job.home_dir}/spool/{job.job_id}.ER",
+        }
+        return Order(
+            program=program,
+            argv=[program, *slots.arguments(slot, job, self.nodenum)],
+            env=slots.environment(slot, job, self.nodenum),
+            cwd=job.user_home if facts["cwd"] == "home" else f"{job.home_dir}/mom_priv",
+            umask=int(facts["umask"], 8),
+            user=job.user if facts["user"] != "root" else "root",
+            stdin=stdin,
+            stdout=files[facts["stdout"]],
+            stderr=files[facts["stderr"]],
+            spool_owner=job.user,
+        )
+
+    def _run(self, order: Order, limit: float, *, term_first: bool = False) -> Ended:
+        process = self._spawn(order)
+        try:
+            report = _wait(process, limit)
+        except subprocess.TimeoutExpired:
+            report = self._stop(process, ("SIGTERM", "SIGKILL") if term_first else ("SIGKILL",))
+            return Ended(slots.ALARM, _session(report))
+        if not report.strip():
+            raise LabError(
+                f"{order.program} could not be started", node=self.node, hint="see the messages above"
+            )
+        return Ended(json.loads(report)["code"], _session(report))
+
+    def _spawn(self, order: Order) -> subprocess.Popen[str]:
+        argv = [
+            *self.cluster.enter(self.node),
+            sys.executable,
+            "-I",
+            "-S",
+            str(Path(__file__).with_name("spawn.py")),
+        ]
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        _tell(process, json.dumps(dataclasses.asdict(order)))
+        with self._gate:
+            self._process = process
+        return process
+
+    def _stop(self, process: subprocess.Popen[str], signals: Sequence[str]) -> str:
+        for name in signals:
+            _tell(process, name)
+            try:
+                return _wait(process, STOP_GRACE)
+            except subprocess.TimeoutExpired:
+                continue
+        return ""
+
+    def signal(self, name: str) -> None:
+        """Send a signal to what runs now, if anything does."""
+        with self._gate:
+            process = self._process
+        if process is not None and process.poll() is None:
+            _tell(process, name)
+
+
+def _tell(process: subprocess.Popen[str], line: str) -> None:
+    """Write one line to ``spawn.py``; one that has ended already needs none."""
+    with contextlib.suppress(BrokenPipeError):
+        if process.stdin is not None:
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+
+
+def _wait(process: subprocess.Popen[str], limit: float) -> str:
+    """What ``spawn.py`` reports. Its standard input stays open meanwhile: its end would mean SIGKILL."""
+    process.wait(timeout=None if limit == float("inf") else limit)
+    return process.stdout.read() if process.stdout is not None else ""
+
+
+def _session(report: str) -> int:
+    """The session id in a report of ``spawn.py``; 0 when it wrote none."""
+    return int(json.loads(report)["session"]) if report.strip() else 0

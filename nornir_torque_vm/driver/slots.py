@@ -1,0 +1,119 @@
+"""What a hook sees, as recorded on TORQUE 6.1.3, filled in for one job.
+
+Pure: the record (``slots.json``) and a job's facts in, argv and environment out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from importlib import resources
+from typing import Any, Literal
+
+Fate = Literal["start", "abort", "requeue", "ignored"]
+
+ALARM = "alarm"
+"""The outcome of a hook that was killed because its time was up."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JobFacts:
+    """Everything about one job attempt that reaches a hook or the job itself."""
+
+    job_id: str
+    server: str
+    user: str
+    group: str
+    user_home: str
+    shell: str
+    job_name: str
+    hosts: tuple[str, ...]
+    ppn: int
+    resources: str
+    """argv's Resource_List, ``-l other=…`` included."""
+    script: str
+    """Path of the spooled script on the mother superior."""
+    home_dir: str
+    workdir: str
+    submit_host: str
+    queue: str = "batch"
+    account: str = ""
+    walltime: int = 3600
+    cookie: str = ""
+    session: int = 0
+    exit_status: int = 0
+    variables: tuple[tuple[str, str], ...] = ()
+    """``qsub -v``: some names reach even root's hooks."""
+    used: str = "cput=00:00:00,vmem=0kb,walltime=00:00:00,mem=0kb,energy_used=0"
+
+    @property
+    def mother_superior(self) -> str:
+        """The first node of the job."""
+        return self.hosts[0]
+
+    @property
+    def exec_host(self) -> str:
+        """``node1/0-1+node2/0-1``, as ``qstat -f`` prints it."""
+        slots = "0" if self.ppn == 1 else f"0-{self.ppn - 1}"
+        return "+".join(f"{host}/{slots}" for host in self.hosts)
+
+    @property
+    def nodefile(self) -> str:
+        """Text of the nodefile: one line per slot, grouped by host."""
+        return "".join(f"{host}\n" * self.ppn for host in self.hosts)
+
+    def words(self, nodenum: int) -> dict[str, str]:
+        """The values for the record's ``{names}`` on the node with that number."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        derived = {
+            "mother_superior": self.mother_superior,
+            "nodes_resource": f"{len(self.hosts)}:ppn={self.ppn}",
+            "num_nodes": len(self.hosts),
+            "np": len(self.hosts) * self.ppn,
+            "nodenum": nodenum,
+        }
+        return {name: str(value) for name, value in {**given, **derived}.items()}
+
+
+@functools.cache
+def record() -> dict[str, Any]:
+    """The record of what TORQUE does, read once."""
+    text = resources.files(__package__).joinpath("slots.json").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def arguments(slot: str, job: JobFacts, nodenum: int = 0) -> list[str]:
+    """The arguments (argv without the program) that ``slot`` gets."""
+    words = job.words(nodenum)
+    return [text.format_map(words) for text in record()["slots"][slot]["argv"]]
+
+
+def environment(slot: str, job: JobFacts, nodenum: int = 0) -> dict[str, str]:
+    """The complete environment that ``slot`` gets: nothing of the caller's is inherited."""
+    words, facts = job.words(nodenum), record()
+    if slot == "job":
+        template = dict(facts["job_environment"])
+    else:
+        template = dict(facts["hook_environment"])
+        if facts["slots"][slot]["where"] == "mother superior":
+            template |= facts["hook_environment_mother_superior"]
+    filled = {name: text.format_map(words) for name, text in template.items()}
+    if slot == "job":
+        filled |= dict(job.variables)
+    else:
+        forgeable = facts["hook_environment_from_user"]
+        filled |= {name: value for name, value in job.variables if name in forgeable}
+    return filled
+
+
+def fate(slot: str, outcome: int | str) -> Fate:
+    """What TORQUE does after ``slot`` ended that way.
+
+    :param outcome: exit code; negative for a signal, as :mod:`subprocess` has it; or :data:`ALARM`.
+    """
+    table = record()["exit_codes"].get(slot, record()["exit_codes"]["epilogue"])
+    key = "signal" if isinstance(outcome, int) and outcome < 0 else str(outcome)
+    found: Fate = table.get(key, table["other"])
+    return found
