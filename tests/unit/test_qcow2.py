@@ -1,0 +1,347 @@
+"""The qcow2 header: what is read from one, and that what we write is one in QEMU's eyes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nornir_torque_vm.errors import ImageError
+from nornir_torque_vm.qcow2 import HEADER_BYTES, MAGIC, MAX_SIZE, Header, overlay_bytes, parse_header
+
+GiB = 1 << 30
+needs_qemu_img = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
+
+base_paths = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=200
+).map(lambda tail: "/" + tail)
+
+
+def v2(**changes: int | bytes) -> bytes:
+    """A version 2 header whose fields can be overridden by name."""
+    fields: dict[str, int | bytes] = {
+        "magic": MAGIC, "version": 2, "backing_offset": 0, "backing_size": 0, "cluster_bits": 16,
+        "size": GiB, "crypt": 0, "l1_size": 2, "l1_offset": 0x30000, "refcount_offset": 0x10000,
+        "refcount_clusters": 1, "snapshots": 0, "snapshots_offset": 0,
+    }  # fmt: skip
+    fields.update(changes)
+    return struct.pack(">4sIQIIQIIQQIIQ", *fields.values())
+
+
+def v3(features: int = 0, length: int = 104, extensions: bytes = b"", **changes: int | bytes) -> bytes:
+    """A version 3 header followed by its extensions."""
+    return v2(version=3, **changes) + struct.pack(">QQQII", features, 0, 0, 4, length) + extensions
+
+
+def extension(kind: int, content: bytes) -> bytes:
+    """One header extension, padded to eight bytes."""
+    return struct.pack(">II", kind, len(content)) + content.ljust(-(-len(content) // 8) * 8, b"\0")
+
+
+def test_a_plain_version_2_header_is_read_field_by_field() -> None:
+    """Each field comes from its own place, and nothing is claimed that is not there."""
+    assert parse_header(v2()) == Header(
+        version=2, cluster_size=65536, virtual_size=GiB, backing_file="", backing_format="", data_file="",
+        encrypted=False, dirty=False, corrupt=False, unknown_features=0, tables_end=0x30010,
+    )  # fmt: skip
+
+
+def test_tables_end_is_the_end_of_the_last_table() -> None:
+    """Whichever table lies last decides, the level-1 table (8 bytes an entry) or the refcount table."""
+    assert parse_header(v2(l1_offset=0x100000, l1_size=3)).tables_end == 0x100018
+    assert parse_header(v2(refcount_offset=0x100000, refcount_clusters=2)).tables_end == 0x120000
+
+
+@pytest.mark.parametrize("bits", [9, 21])
+def test_cluster_sizes_from_512_bytes_to_2_mebibytes_are_known(bits: int) -> None:
+    """The format allows 2^9 to 2^21."""
+    assert parse_header(v2(cluster_bits=bits)).cluster_size == 1 << bits
+
+
+@pytest.mark.parametrize("bits", [0, 8, 22, 2**32 - 1])
+def test_other_cluster_sizes_are_damage(bits: int) -> None:
+    """Outside that range the number is refused before it is used as a shift."""
+    with pytest.raises(ImageError, match=rf"damaged qcow2 header: clusters of 2\^{bits} bytes do not exist"):
+        parse_header(v2(cluster_bits=bits))
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"),
+    [
+        (b"", "starts with nothing: the file is empty"),
+        (b"\x7fELF\x02\x01\x01\x00more", r"starts with '\\x7fELF\\x02\\x01\\x01\\x00'\)"),
+        (b"QFI", r"starts with 'QFI'\)"),
+        (b"KDMV" + bytes(600), "starts with 'KDMV"),
+    ],
+)
+def test_a_file_that_is_no_qcow2_is_named_by_how_it_starts(data: bytes, shown: str) -> None:
+    """The reader sees what the file really is and how to convert it."""
+    with pytest.raises(ImageError, match=shown) as caught:
+        parse_header(data, "image 'a.img'")
+    assert str(caught.value).startswith("image 'a.img' is not a qcow2 image (")
+    assert caught.value.hint == "convert it with: qemu-img convert -O qcow2 OLD NEW"
+
+
+@pytest.mark.parametrize("version", [0, 1, 4])
+def test_other_versions_are_refused(version: int) -> None:
+    """Version 1 and those still to be invented have another layout."""
+    with pytest.raises(ImageError, match=f"the image is qcow2 of version {version}, which is unknown here"):
+        parse_header(v2(version=version) + bytes(200))
+
+
+@pytest.mark.parametrize("data", [v2()[:71], MAGIC, v3()[:103]])
+def test_a_header_cut_short_is_damage(data: bytes) -> None:
+    """72 bytes for version 2 and 104 for version 3 are the least there can be."""
+    with pytest.raises(ImageError, match=f"damaged qcow2 header: its header ends after {len(data)} bytes"):
+        parse_header(data)
+
+
+def test_a_version_3_header_that_claims_to_be_shorter_is_damage() -> None:
+    """104 is right, 103 is not."""
+    assert parse_header(v3(length=104)).version == 3
+    with pytest.raises(ImageError, match="a header of 103 bytes is too short"):
+        parse_header(v3(length=103))
+
+
+@pytest.mark.parametrize(
+    ("features", "dirty", "corrupt", "data_file", "unknown"),
+    [
+        (0, False, False, "", 0),
+        (1, True, False, "", 0),
+        (2, False, True, "", 0),
+        (4, False, False, "?", 0),
+        (8, False, False, "", 0),
+        (16, False, False, "", 0),
+        (32, False, False, "", 32),
+        (1 << 63 | 3, True, True, "", 1 << 63),
+    ],
+)
+def test_each_incompatible_feature_bit_has_its_own_meaning(
+    features: int, dirty: bool, corrupt: bool, data_file: str, unknown: int
+) -> None:
+    """Dirty, corrupt, external data; compression type and extended entries are fine; the rest unknown."""
+    header = parse_header(v3(features))
+    assert (header.dirty, header.corrupt, header.data_file) == (dirty, corrupt, data_file)
+    assert header.unknown_features == unknown
+
+
+@pytest.mark.parametrize(("method", "encrypted"), [(0, False), (1, True), (2, True)])
+def test_both_encryption_methods_count_as_encrypted(method: int, encrypted: bool) -> None:
+    """AES is 1, LUKS is 2."""
+    assert parse_header(v2(crypt=method)).encrypted is encrypted
+
+
+def test_extensions_are_found_behind_others_and_behind_a_longer_header() -> None:
+    """Unknown ones are stepped over in units of eight bytes; the name ends at its length."""
+    extensions = (
+        extension(0x6803F857, b"x" * 48)
+        + extension(0x12345678, b"odd")
+        + extension(0xE2792ACA, b"raw")
+        + extension(0x44415441, b"data.raw")
+        + extension(0, b"")
+        + extension(0xE2792ACA, b"not read")
+    )
+    header = parse_header(v3(4, length=112, extensions=bytes(8) + extensions))
+    assert header.backing_format == "raw"
+    assert header.data_file == "data.raw"
+
+
+def test_a_data_file_name_without_its_feature_bit_is_not_used() -> None:
+    """QEMU opens an external data file only when the bit says so."""
+    assert parse_header(v3(0, extensions=extension(0x44415441, b"data.raw"))).data_file == ""
+
+
+def test_extensions_end_where_the_backing_name_starts() -> None:
+    """What follows belongs to the name, even when it looks like an extension."""
+    name = extension(0xE2792ACA, b"raw")
+    header = parse_header(v3(backing_offset=104, backing_size=len(name), extensions=name))
+    assert header.backing_format == ""
+    assert header.backing_file.startswith("\udce2y*")
+
+
+@pytest.mark.parametrize(
+    ("header", "fits"),
+    [
+        (v3(extensions=struct.pack(">II", 0xE2792ACA, 5) + b"qcow2"), True),
+        (v3(extensions=struct.pack(">II", 0xE2792ACA, 6) + b"qcow2"), False),
+        (v3(backing_offset=115, backing_size=4, extensions=extension(0xE2792ACA, b"raw") + b"/abc"), True),
+        (v3(backing_offset=114, backing_size=4, extensions=extension(0xE2792ACA, b"raw") + b"/abc"), False),
+    ],
+)
+def test_an_extension_must_fit_before_the_end(header: bytes, fits: bool) -> None:
+    """It may end exactly at the end of the header or at the backing name, not one byte later."""
+    if fits:
+        assert parse_header(header).backing_format in {"qcow2", "raw"}
+    else:
+        with pytest.raises(ImageError, match="a header extension runs past the header"):
+            parse_header(header)
+
+
+def test_the_backing_name_is_read_from_where_the_header_points() -> None:
+    """Version 2 images have one too."""
+    assert parse_header(v2(backing_offset=72, backing_size=9) + b"/pool/abcdef").backing_file == "/pool/abc"
+
+
+@pytest.mark.parametrize(
+    ("size", "extra", "good"),
+    [(1, 1, True), (1023, 1023, True), (0, 5, False), (1024, 1024, False), (5, 4, False)],
+)
+def test_the_backing_name_has_1_to_1023_bytes_inside_the_header(size: int, extra: int, good: bool) -> None:
+    """The format's own limits; anything else is damage, not an image without a backing file."""
+    data = v2(backing_offset=72, backing_size=size) + b"x" * extra
+    if good:
+        assert parse_header(data).backing_file == "x" * size
+    else:
+        with pytest.raises(ImageError, match="the name of its backing file lies outside the header"):
+            parse_header(data)
+
+
+def read(data: bytes) -> Header | ImageError:
+    """The header, or the one kind of error the reader may raise."""
+    try:
+        return parse_header(data)
+    except ImageError as error:
+        return error
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", v2(), v3(), MAGIC + b"\0\0\0\2", MAGIC + b"\0\0\0\3"]))
+def test_hostile_bytes_give_a_header_or_one_sentence(tail: bytes, start: bytes) -> None:
+    """Whatever a user calls an image: any other exception would fail this test."""
+    answer = read(start + tail)
+    assert isinstance(answer, Header) or (answer.hint and "\n" not in str(answer))
+
+
+@given(base_paths, st.sampled_from(["qcow2", "raw"]), st.integers(1, MAX_SIZE))
+@settings(max_examples=50)
+def test_what_is_written_reads_back(path: str, fmt: str, size: int) -> None:
+    """An overlay's header says exactly what was asked for; only the size is rounded up to sectors."""
+    data = overlay_bytes(path, fmt, size)
+    header = parse_header(data[:HEADER_BYTES])
+    assert (header.version, header.backing_file, header.backing_format) == (3, path, fmt)
+    assert header.virtual_size % 512 == 0
+    assert size <= header.virtual_size < size + 512
+    assert (header.encrypted, header.dirty, header.corrupt, header.data_file) == (False, False, False, "")
+    assert header.tables_end <= len(data) == -(-len(data) // 65536) * 65536
+    assert header.tables_end > len(data) - 65536
+
+
+@pytest.mark.parametrize("path", ["", "base.qcow2", "nbd://host/x", "/a\0b", "/" + "x" * 1023])
+def test_an_overlay_needs_a_proper_absolute_base_path(path: str) -> None:
+    """A relative name would be resolved from the overlay's directory, a URL by QEMU."""
+    with pytest.raises(
+        ImageError, match="cannot be the base of an overlay; it takes an absolute path of at most 1023"
+    ):
+        overlay_bytes(path, "qcow2", GiB)
+
+
+def test_a_base_path_of_1023_bytes_is_the_longest() -> None:
+    """Counted in bytes, not characters."""
+    assert overlay_bytes("/" + "x" * 1022, "raw", GiB)
+    with pytest.raises(ImageError):
+        overlay_bytes("/" + "é" * 512, "raw", GiB)
+
+
+@pytest.mark.parametrize("fmt", ["", "vmdk", "QCOW2"])
+def test_an_overlay_names_a_known_base_format(fmt: str) -> None:
+    """Any other word would let QEMU guess from content that a guest may have written."""
+    with pytest.raises(
+        ImageError, match=f"a base image of format '{fmt}' is not supported; use qcow2 or raw"
+    ):
+        overlay_bytes("/pool/a", fmt, GiB)
+
+
+@pytest.mark.parametrize("size", [-1, 0, MAX_SIZE + 1])
+def test_an_overlay_has_between_1_byte_and_16_tebibytes(size: int) -> None:
+    """Both limits themselves are tested by writing one."""
+    with pytest.raises(ImageError, match=f"an overlay of {size} bytes cannot be made; give 1 byte to 16 TiB"):
+        overlay_bytes("/pool/a", "raw", size)
+
+
+def test_a_small_overlay_is_four_clusters() -> None:
+    """256 KiB on disk before the guest writes anything; one level-1 entry covers 512 MiB."""
+    assert MAX_SIZE == 16 * 2**40
+    assert len(overlay_bytes("/pool/a", "raw", 1)) == 4 * 65536
+    assert len(overlay_bytes("/pool/a", "raw", 4096 * GiB)) == 4 * 65536
+    assert len(overlay_bytes("/pool/a", "raw", 4096 * GiB + 1)) == 5 * 65536
+
+
+@needs_qemu_img
+@pytest.mark.parametrize(
+    ("size", "fmt"),
+    [(1, "raw"), (512 << 20, "qcow2"), ((512 << 20) + 1, "qcow2"), (10 * GiB, "qcow2"), (MAX_SIZE, "raw")],
+)
+def test_qemu_finds_no_fault_in_an_overlay(tmp_path: Path, size: int, fmt: str) -> None:
+    """``qemu-img check`` counts no error and no leak, ``info`` reports the base and its format."""
+    base, overlay = tmp_path / "base image", tmp_path / "overlay.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", fmt, base, str(min(size, GiB))], check=True)
+    overlay.write_bytes(overlay_bytes(str(base), fmt, size))
+    checked = subprocess.run(
+        ["qemu-img", "check", "--output=json", overlay], check=True, capture_output=True, text=True
+    )
+    verdict = json.loads(checked.stdout)
+    assert verdict["check-errors"] == 0
+    assert not {"corruptions", "leaks"} & verdict.keys()
+    shown = subprocess.run(
+        ["qemu-img", "info", "--output=json", overlay], check=True, capture_output=True, text=True
+    )
+    info = json.loads(shown.stdout)
+    assert info["virtual-size"] == -(-size // 512) * 512
+    assert (info["full-backing-filename"], info["backing-filename-format"]) == (str(base), fmt)
+    assert info["format-specific"]["data"]["compat"] == "1.1"
+    assert info["format-specific"]["data"]["refcount-bits"] == 16
+
+
+@needs_qemu_img
+def test_an_overlay_shows_the_base_and_takes_writes(tmp_path: Path) -> None:
+    """Reads fall through to the base; a write lands in the overlay and leaves it consistent."""
+    base, overlay, flat = tmp_path / "base", tmp_path / "overlay", tmp_path / "flat"
+    base.write_bytes(b"A" * 4096 + bytes(1 << 20))
+    overlay.write_bytes(overlay_bytes(str(base), "raw", 1 << 21))
+    if shutil.which("qemu-io"):
+        subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 66 1M 64k", overlay],
+                       check=True, capture_output=True)  # fmt: skip
+    subprocess.run(["qemu-img", "check", "-q", overlay], check=True)
+    subprocess.run(["qemu-img", "convert", "-O", "raw", overlay, flat], check=True)
+    content = flat.read_bytes()
+    assert content[:5000] == b"A" * 4096 + bytes(904)
+    assert len(content) == 1 << 21
+    if shutil.which("qemu-io"):
+        assert content[1 << 20 : (1 << 20) + 65536] == b"B" * 65536
+
+
+@needs_qemu_img
+@pytest.mark.parametrize("options", ["compat=0.10", "compat=1.1,lazy_refcounts=on", "cluster_size=2M"])
+def test_headers_that_qemu_writes_are_understood(tmp_path: Path, options: str) -> None:
+    """Both versions, with a backing file and its format, as ``qemu-img create`` lays them out."""
+    base, image = tmp_path / "base.raw", tmp_path / "image"
+    base.write_bytes(bytes(1 << 20))
+    subprocess.run(
+        [
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-o",
+            options,
+            "-b",
+            "base.raw",
+            "-F",
+            "raw",
+            image,
+            "3G",
+        ],
+        check=True,
+    )
+    data = image.read_bytes()
+    header = parse_header(data[:HEADER_BYTES])
+    assert (header.virtual_size, header.backing_file, header.backing_format) == (3 * GiB, "base.raw", "raw")
+    assert header.tables_end <= len(data)
+    assert header.unknown_features == 0
+    assert header.version == (2 if "0.10" in options else 3)
