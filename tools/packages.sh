@@ -45,6 +45,6 @@ tools/as-root.sh true 2>/dev/null ||
     give_up "Debian packages are missing and only root can install them: ${missing[*]}" "run make as root or install sudo"
 
 echo "installing Debian packages: ${missing[*]}"
-apt() { tools/as-root.sh env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >/dev/null; }
+apt() { tools/as-root.sh env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes apt-get -qq -o DPkg::Lock::Timeout=300 "$@" >/dev/null; }
 apt update || give_up "apt-get update failed" "see its message above"
 apt install -y --no-install-recommends "${missing[@]}" || give_up "apt-get install failed" "see its message above"

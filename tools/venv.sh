@@ -30,7 +30,7 @@ find_python() {
 }
 
 pip() {
-    "$venv/bin/python" -m pip --disable-pip-version-check --quiet install "$@" ||
+    "$venv/bin/python" -m pip --disable-pip-version-check --quiet --quiet install "$@" ||
         fail "pip could not install the Python packages; its message stands above"
 }
 
