@@ -1,0 +1,116 @@
+"""What a node can run, read from the XML that libvirt's ``getCapabilities`` returns. Pure.
+
+Format: https://libvirt.org/formatcaps.html. The text comes from a node's own libvirtd, which this
+package trusts as it trusts root there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+
+from nornir_torque_vm.errors import HypervisorError
+from nornir_torque_vm.model import NodeFacts
+
+KIB = 1024
+
+_UNITS = {"b": 1, "bytes": 1, "KB": 1000, "KiB": KIB, "k": KIB, "MB": 10**6, "MiB": KIB**2, "M": KIB**2,
+          "GB": 10**9, "GiB": KIB**3, "G": KIB**3, "TB": 10**12, "TiB": KIB**4, "T": KIB**4}  # fmt: skip
+"""libvirt's scale suffixes (virScaleInteger); its own default, no unit at all, is KiB."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The part of a capabilities document that planning needs. ``memory`` in bytes.
+
+    ``cpus`` and ``memory`` are 0 where the document has no topology (some containers): the caller
+    then asks ``getInfo``.
+    """
+
+    cpus: int
+    memory: int
+    domain_types: Mapping[str, tuple[str, ...]]
+    """Architecture → domain types for full virtualization, in libvirt's order."""
+    emulators: Mapping[str, str]
+    """Architecture → path of the emulator."""
+
+
+def parse_capabilities(text: str) -> Capabilities:
+    """Read a capabilities document.
+
+    :raises HypervisorError: the text is not such a document.
+    """
+    try:
+        root = ET.fromstring(text)  # noqa: S314 - from our own libvirtd, see the module's docstring
+    except ET.ParseError as exc:
+        raise HypervisorError(f"libvirt's capabilities are not XML: {exc}") from exc
+    if root.tag != "capabilities":
+        raise HypervisorError(f"libvirt's capabilities start with <{root.tag}>, not <capabilities>")
+    cells = root.findall("host/topology/cells/cell")
+    types: dict[str, tuple[str, ...]] = {}
+    emulators: dict[str, str] = {}
+    for arch in _machines(root):
+        name = arch.get("name", "")
+        domains = arch.findall("domain")
+        found = types.get(name, ()) + tuple(domain.get("type", "") for domain in domains)
+        types[name] = tuple(dict.fromkeys(found))
+        own = [path for domain in domains if (path := domain.findtext("emulator"))]
+        emulator = arch.findtext("emulator") or (own[0] if own else "")
+        if emulator:
+            emulators.setdefault(name, emulator)
+    return Capabilities(
+        cpus=sum(len(cell.findall("cpus/cpu")) for cell in cells),
+        memory=sum(_size(cell.find("memory")) for cell in cells),
+        domain_types=types,
+        emulators=emulators,
+    )
+
+
+def node_facts(
+    node: str,
+    capabilities: Capabilities,
+    *,
+    memory_stats: Mapping[str, int] | None = None,
+    guests_memory: Iterable[int] = (),
+    hypervisor: str = "",
+) -> NodeFacts:
+    """Join what libvirt said about one node.
+
+    :param memory_stats: ``getMemoryStats(-1)``: KiB under ``total``, ``free``, ``buffers``, ``cached``.
+        None when the driver has no such call: then all is free that our guests may not use.
+    :param guests_memory: bytes each guest of ours there may use.
+    """
+    promised = tuple(guests_memory)
+    if memory_stats is None:
+        total, free = capabilities.memory, max(0, capabilities.memory - sum(promised))
+    else:
+        # Not the NUMA cells' sum: memory plugged in later can be missing there (seen: 5 of 24 GiB).
+        total = KIB * memory_stats.get("total", 0) or capabilities.memory
+        # The page cache gives way to guests; MemFree alone would call every busy node full.
+        free = KIB * sum(memory_stats.get(key, 0) for key in ("free", "buffers", "cached"))
+    return NodeFacts(
+        node=node,
+        cpus=capabilities.cpus,
+        memory=total,
+        memory_free=min(free, total),
+        domain_types=capabilities.domain_types,
+        emulators=capabilities.emulators,
+        guests=len(promised),
+        guests_memory=sum(promised),
+        hypervisor=hypervisor,
+    )
+
+
+def _machines(root: ET.Element) -> Iterable[ET.Element]:
+    """Every ``<arch>`` that runs unmodified systems; ``xen``, ``exe`` and ``linux`` are left out."""
+    for guest in root.findall("guest"):
+        if guest.findtext("os_type") == "hvm":
+            yield from guest.findall("arch")
+
+
+def _size(element: ET.Element | None) -> int:
+    """Bytes of ``<memory unit='KiB'>123</memory>``; 0 when the element is missing."""
+    if element is None:
+        return 0
+    return int(element.text or 0) * _UNITS[element.get("unit", "KiB")]
