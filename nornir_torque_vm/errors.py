@@ -17,6 +17,7 @@
     │  ├─ NoAddress               no source knew its address
     │  └─ NotHealthy              it has an address and does not answer as it should
     ├─ DeadlineExceeded           the time was up (also a TimeoutError)
+    │  └─ Cancelled               somebody stopped the run before the time was up
     ├─ LabError                   the cluster in a box could not be built
     └─ ImageBuildError            a guest image could not be built
 """
@@ -143,6 +144,10 @@ class DeadlineExceeded(TorqueVMError, TimeoutError):
     def __init__(self, what: str, *, started: bool = True, node: str = "", guest: str = "") -> None:
         super().__init__(what, node=node, guest=guest)
         self.started = started
+
+
+class Cancelled(DeadlineExceeded):
+    """The run was stopped from outside: a signal, a newer attempt."""
 
 
 class LabError(TorqueVMError):

@@ -1,0 +1,24 @@
+"""The phases of a job, and which task does which: one table for progress, events and timelines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+PHASES: Mapping[str, str] = MappingProxyType(
+    {
+        "survey": "survey",
+        "prepare_image": "image",
+        "start_guest": "start",
+        "discover_address": "address",
+        "check_health": "health",
+        "publish_roster": "roster",
+        "destroy": "destroy",
+    }
+)
+"""Task function name → phase word, in the order a job goes through them."""
+
+
+def phase_of(task_name: str) -> str:
+    """Return the phase word of a task; a task that is none of ours is its own phase."""
+    return PHASES.get(task_name, task_name)

@@ -1,0 +1,1 @@
+"""Nornir runner plugins: ``deadline``."""
