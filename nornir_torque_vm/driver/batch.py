@@ -83,7 +83,7 @@ class BatchJob:
             job_name=submission.name,
             hosts=tuple(submission.hosts),
             ppn=submission.ppn,
-            resources=self._resources(submission),
+            resources=self.resource_list(submission),
             script=f"{home}/mom_priv/jobs/{job_id}.SC",
             home_dir=home,
             workdir=submission.workdir or owner.home,
@@ -95,7 +95,7 @@ class BatchJob:
         self.moms = [Mom(cluster, host, number, self.job) for number, host in enumerate(self.job.hosts)]
 
     @staticmethod
-    def _resources(submission: Submission) -> str:
+    def resource_list(submission: Submission) -> str:
         """Resource_List as argv carries it (TF 1.3: ``neednodes`` comes last)."""
         nodes = f"{len(submission.hosts)}:ppn={submission.ppn}"
         minutes, seconds = divmod(submission.walltime, 60)
