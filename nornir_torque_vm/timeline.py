@@ -1,0 +1,134 @@
+"""Where a job's time went: guest by phase, as a table for people and as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Iterable, Mapping
+
+from nornir_torque_vm.report import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+COLUMNS = ("image", "start", "address", "health", "run", "destroy")
+"""The phases every timeline shows, in the order a guest goes through them."""
+VERSION = 1
+"""Of the JSON form."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Span:
+    """One phase of one host. ``start`` is seconds on any clock that all spans of a timeline share."""
+
+    host: str
+    phase: str
+    start: float
+    seconds: float
+    status: Status = Status.OK
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One guest: seconds by phase (a phase it did not reach is missing) and their sum."""
+
+    guest: str
+    phases: Mapping[str, float]
+    total: float
+    trouble: str = ""
+    """``late in health`` for the first phase that did not end well, else empty."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Timeline:
+    """The spans of one job, in any order."""
+
+    spans: tuple[Span, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """:data:`COLUMNS`, then other phases that occur, by when they first began."""
+        others = (span.phase for span in _by_start(self.spans) if span.phase not in COLUMNS)
+        return (*COLUMNS, *dict.fromkeys(others))
+
+    def rows(self) -> tuple[Row, ...]:
+        """A row per guest, numbers in names in numerical order; a phase done twice counts both times."""
+        guests: dict[str, list[Span]] = {}
+        for span in _by_start(self.spans):
+            guests.setdefault(span.host, []).append(span)
+        return tuple(_row(guest, guests[guest]) for guest in sorted(guests, key=_natural))
+
+    def wall(self) -> Row:
+        """Elapsed time: per phase and in total from the first begin to the last end over all guests."""
+        phases: dict[str, list[Span]] = {}
+        for span in self.spans:
+            phases.setdefault(span.phase, []).append(span)
+        return Row("wall", {phase: _elapsed(spans) for phase, spans in phases.items()}, _elapsed(self.spans))
+
+    def to_text(self) -> str:
+        """The table: seconds with two decimals, ``-`` where a guest never came; ends with a newline."""
+        columns = self.columns
+        cells = [["seconds", *columns, "total", ""]]
+        for row in (*self.rows(), self.wall()):
+            times = [f"{row.phases[name]:.2f}" if name in row.phases else "-" for name in columns]
+            cells.append([row.guest, *times, f"{row.total:.2f}", row.trouble])
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return "".join(_line(line, widths) for line in cells)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-able form; seconds with three decimals."""
+        wall = _row_dict(self.wall())
+        return {
+            "version": VERSION,
+            "unit": "s",
+            "guests": [{"guest": row.guest, **_row_dict(row)} for row in self.rows()],
+            "wall": {"phases": wall["phases"], "total": wall["total"]},
+        }
+
+    def to_json(self) -> str:
+        """Return :meth:`to_dict` as indented JSON that ends with a newline."""
+        return json.dumps(self.to_dict(), indent=1) + "\n"
+
+
+def _row(guest: str, spans: Iterable[Span]) -> Row:
+    phases: dict[str, float] = {}
+    trouble = ""
+    for span in spans:
+        phases[span.phase] = phases.get(span.phase, 0.0) + span.seconds
+        if not span.status.good and not trouble:
+            trouble = f"{span.status.replace('_', ' ')} in {span.phase}"
+    return Row(guest, phases, sum(phases.values()), trouble)
+
+
+def _row_dict(row: Row) -> dict[str, Any]:
+    phases = {name: round(seconds, 3) for name, seconds in row.phases.items()}
+    return {"phases": phases, "total": round(row.total, 3), "trouble": row.trouble}
+
+
+def _by_start(spans: Iterable[Span]) -> list[Span]:
+    return sorted(spans, key=lambda span: span.start)
+
+
+def _elapsed(spans: Iterable[Span]) -> float:
+    spans = tuple(spans)
+    if not spans:
+        return 0.0
+    return max(span.start + span.seconds for span in spans) - min(span.start for span in spans)
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    """First column to the left, numbers to the right, the remark behind them."""
+    name, *numbers, remark = cells
+    padded = [
+        name.ljust(widths[0]),
+        *(n.rjust(w) for n, w in zip(numbers, widths[1:-1], strict=True)),
+        remark,
+    ]
+    return "  ".join(padded).rstrip() + "\n"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sort key: runs of digits compare as numbers, so r2 comes before r10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
