@@ -61,7 +61,7 @@ def parse_capabilities(text: str) -> Capabilities:
             emulators.setdefault(name, emulator)
     return Capabilities(
         cpus=sum(len(cell.findall("cpus/cpu")) for cell in cells),
-        memory=sum(_size(cell.find("memory")) for cell in cells),
+        memory=sum(size_of(cell.find("memory")) for cell in cells),
         domain_types=types,
         emulators=emulators,
     )
@@ -109,7 +109,7 @@ def _machines(root: ET.Element) -> Iterable[ET.Element]:
             yield from guest.findall("arch")
 
 
-def _size(element: ET.Element | None) -> int:
+def size_of(element: ET.Element | None) -> int:
     """Bytes of ``<memory unit='KiB'>123</memory>``; 0 when the element is missing."""
     if element is None:
         return 0

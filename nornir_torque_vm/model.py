@@ -145,7 +145,7 @@ class Plan:
 class KeyPair:
     """An ed25519 key pair in OpenSSH's formats (PROTOCOL.key; one-line public key)."""
 
-    private: str
+    private: str = dataclasses.field(repr=False)
     public: str
 
 
