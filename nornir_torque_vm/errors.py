@@ -11,6 +11,7 @@
     ├─ StateError                 run state missing, damaged or owned by somebody else
     ├─ HypervisorError            libvirt said no
     │  └─ HypervisorUnreachable   libvirt did not answer at all
+    ├─ NodeShellError             a command could not be run on a node
     ├─ StorageError               a volume could not be written, read or removed
     ├─ GuestError                 a guest did not become usable
     │  ├─ GuestDied               it crashed, panicked, paused on an error or shut down
@@ -113,6 +114,10 @@ class HypervisorError(TorqueVMError):
 
 class HypervisorUnreachable(HypervisorError):
     """No connection to the node's libvirt could be made or kept."""
+
+
+class NodeShellError(TorqueVMError):
+    """A read-only command could not be run on a node over ssh."""
 
 
 class StorageError(TorqueVMError):

@@ -20,7 +20,8 @@ from typing import Any
 
 from nornir.core.configuration import Config
 
-from nornir_torque_vm.connections.pool import MAX_CONNECTIONS, Link, VirConnect, pool
+from nornir_torque_vm.connections.pool import Link
+from nornir_torque_vm.connections.virconnect import MAX_CONNECTIONS, VirConnect, pool
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import (
     DeadlineExceeded,
@@ -125,7 +126,7 @@ class LibvirtConnection:
     """See the module; ``open`` and ``close`` are called by Nornir."""
 
     def __init__(self) -> None:
-        self._link: Link | None = None
+        self._link: Link[str, VirConnect] | None = None
         self._uri, self._node, self._max = "", "", MAX_CONNECTIONS
         self._lock = threading.Lock()
 

@@ -19,10 +19,11 @@ from nornir.core.task import AggregatedResult, Task
 
 from nornir_torque_vm.deadline import Deadline, current
 from nornir_torque_vm.errors import SettingsError
+from nornir_torque_vm.report import status_of
 from nornir_torque_vm.runners.slot import Slot, verdict
 from nornir_torque_vm.threads import abandon, stragglers
 
-__all__ = ["DeadlineRunner", "stragglers"]
+__all__ = ["DeadlineRunner", "status_of", "stragglers"]
 
 POLL = 0.1
 """Longest time, in seconds, until a run notices that it was cancelled."""
@@ -52,10 +53,9 @@ class DeadlineRunner:
         host_timeout: float | None = None,
         deadline: Deadline | None = None,
     ) -> None:
-        for name, value in (
-            ("num_workers", num_workers), ("run_timeout", run_timeout), ("host_timeout", host_timeout),
-        ):  # fmt: skip
-            _check_positive(name, value)
+        _check_positive("num_workers", num_workers, int)
+        _check_positive("run_timeout", run_timeout, float)
+        _check_positive("host_timeout", host_timeout, float)
         self.num_workers = num_workers
         self.run_timeout, self.host_timeout = run_timeout, host_timeout
         self.deadline = deadline
@@ -79,8 +79,8 @@ class DeadlineRunner:
         return out
 
 
-def _check_positive(name: str, value: Any) -> None:
-    if value is not None and not (isinstance(value, int | float) and value > 0):
+def _check_positive(name: str, value: Any, kind: type[int | float]) -> None:
+    if value is not None and not (isinstance(value, int | kind) and value > 0):
         raise SettingsError(f"runner option {name} is {value!r}", hint="it must be a positive number")
 
 
@@ -111,7 +111,7 @@ class _Run:
             now = time.monotonic()
             if now >= self._end:
                 self._give_up(self.slots, now, cancelled=False)
-            elif self.runner.cancelled or any(limit.remaining() <= 0.0 for limit in self._limits):
+            elif self.runner.cancelled or any(map(_was_cancelled, self._limits)):
                 self._give_up(self.slots, now, cancelled=True)
             else:
                 self._replace_late(now)
@@ -177,6 +177,11 @@ class _Run:
                 self._open -= 1
                 if not self._open:
                     self._wake.notify()
+
+
+def _was_cancelled(limit: Deadline) -> bool:
+    """Whether ``limit`` is over before its time."""
+    return limit.remaining() <= 0.0 and time.monotonic() < limit.at
 
 
 def _announce(processor: object, task: Task, hosts: list[Host]) -> None:
