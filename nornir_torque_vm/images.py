@@ -1,0 +1,181 @@
+"""Base images of the pool: from a name to a file that QEMU may be given, or one sentence why not.
+
+The name is the user's, and QEMU runs with more rights than the user and opens whatever an image's
+header points at. So a name is looked up in the pool directory only, links are not followed, and
+every file a header names has to be an image of the same pool that passes the same examination.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+
+from nornir_torque_vm.errors import Blame, ImageError, RequestError
+from nornir_torque_vm.fields import nearest, show
+from nornir_torque_vm.keys import IMAGE_NAME
+from nornir_torque_vm.model import Distro, Image
+from nornir_torque_vm.qcow2 import HEADER_BYTES, MAX_SIZE, Header, parse_header
+from nornir_torque_vm.request import Request
+from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.sizes import format_size
+
+MAX_CHAIN = 8
+"""Images on top of each other, the named one included."""
+
+_CONVERT = "make it self-contained: qemu-img convert -O qcow2 OLD NEW"
+_REPAIR = "repair it with: qemu-img check -r all FILE"
+_HINT_LENGTH = 200
+"""Characters of a list of file names that a message repeats at most."""
+_NAME = re.compile(IMAGE_NAME)
+_FAMILIES = {
+    Distro.DEBIAN: re.compile(r"debian|ubuntu", re.IGNORECASE),
+    Distro.REDHAT: re.compile(r"red-?hat|rhel|centos|rocky|alma|fedora", re.IGNORECASE),
+    Distro.OSV: re.compile(r"(?<![a-z])osv(?![a-z])", re.IGNORECASE),
+}
+
+
+def image_for(request: Request, settings: Settings) -> Image:
+    """Return the image a job boots from: the one it asks for, else the site's default.
+
+    :raises RequestError: neither exists.
+    :raises ImageError: as :func:`open_image`; a bad default image is the site's fault.
+    """
+    name = request.img or settings.img_default
+    if not name:
+        raise RequestError("no image was asked for and the site has no default", hint="add img=NAME to -vm")
+    try:
+        return open_image(settings.image_pool, name, distro_default=settings.distro_default)
+    except ImageError as error:
+        if not request.img:
+            error.blame = Blame.SITE
+        raise
+
+
+def open_image(pool: str, name: str, *, distro_default: Distro = Distro.DEBIAN) -> Image:
+    """Return the image ``name`` of the pool after looking at its header and at those it builds on.
+
+    :param pool: absolute path of the image directory; it may itself be a link.
+    :param name: a file name as a user writes it.
+    :param distro_default: the family of images whose name does not tell it.
+    :raises ImageError: with cause and cure; the site's fault when the pool itself cannot be read.
+    """
+    subject = f"image {show(name)}"
+    try:
+        pool_fd = os.open(pool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ImageError(
+            f"the image pool {pool} cannot be read: {error.strerror}",
+            hint="create it or correct image_pool in the settings",
+            blame=Blame.SITE,
+        ) from error
+    try:
+        header = _examine(pool_fd, pool, name, subject)
+        _follow(pool_fd, pool, header, subject, [name])
+    finally:
+        os.close(pool_fd)
+    return Image(
+        name=name,
+        path=f"{pool.rstrip('/')}/{name}",
+        virtual_size=header.virtual_size,
+        distro=distro_of(name) or distro_default,
+    )
+
+
+def distro_of(name: str) -> Distro | None:
+    """The operating system family an image's file name tells, None when it tells none or several."""
+    told = [distro for distro, words in _FAMILIES.items() if words.search(name)]
+    return told[0] if len(told) == 1 else None
+
+
+def _follow(pool_fd: int, pool: str, header: Header, subject: str, seen: list[str]) -> None:
+    """Examine the chain of backing files below ``header``; ``seen`` are the names so far."""
+    while header.backing_file:
+        name = header.backing_file.removeprefix(f"{pool.rstrip('/')}/")
+        if not _NAME.fullmatch(name):
+            raise ImageError(
+                f"{subject} builds on {show(header.backing_file)}, which is outside the image pool",
+                hint=_CONVERT,
+            )
+        if header.backing_format not in {"", "qcow2"}:
+            raise ImageError(
+                f"{subject} builds on {show(name)} as {show(header.backing_format)}, not as qcow2",
+                hint=_CONVERT,
+            )
+        if name in seen or len(seen) == MAX_CHAIN:
+            why = "so the chain never ends" if name in seen else f"the chain is longer than {MAX_CHAIN}"
+            raise ImageError(f"{subject} builds on {show(name)}, {why}", hint=_CONVERT)
+        seen.append(name)
+        subject = f"{subject} builds on {show(name)}, which"
+        header = _examine(pool_fd, pool, name, subject)
+
+
+def _examine(pool_fd: int, pool: str, name: str, subject: str) -> Header:
+    """Read the header of one file of the pool and refuse what QEMU must not be given."""
+    data, size = _read_start(pool_fd, pool, name, subject)
+    header = parse_header(data, subject)
+    refusal = _refusal(header, size)
+    if refusal:
+        cause, cure = refusal
+        raise ImageError(f"{subject} {cause}", hint=cure)
+    return header
+
+
+def _refusal(header: Header, size: int) -> tuple[str, str] | None:
+    """Cause and cure when an image of ``size`` bytes with this header cannot be used."""
+    if header.data_file:
+        return f"keeps its data in another file ({show(header.data_file)})", _CONVERT
+    if header.encrypted:
+        return "is encrypted", "images must be readable without a secret"
+    if header.corrupt:
+        return "is marked as corrupt", _REPAIR
+    if header.dirty:
+        return "was not closed properly", _REPAIR
+    if header.unknown_features:
+        return f"needs features unknown here (bits {header.unknown_features:#x})", _CONVERT
+    if header.virtual_size == 0:
+        return "holds a disk of 0 bytes", "build it again"
+    if header.virtual_size > MAX_SIZE:
+        disk = format_size(header.virtual_size)
+        return f"holds a disk of {disk}, more than {format_size(MAX_SIZE)}", "build it again, smaller"
+    if header.tables_end > size:
+        return f"is cut off after {size} bytes", "copy the image again from its source"
+    return None
+
+
+def _read_start(pool_fd: int, pool: str, name: str, subject: str) -> tuple[bytes, int]:
+    """The first bytes and the size of a regular file directly in the pool."""
+    if not _NAME.fullmatch(name):
+        raise ImageError(
+            f"{subject} is not the name of a file in the image pool",
+            hint="give a file name of letters, digits and . _ + - without directories",
+        )
+    try:
+        # Not blocking: a FIFO of that name would otherwise hold the caller until somebody writes.
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=pool_fd)
+    except OSError as error:
+        raise _cannot_open(error, pool_fd, pool, name, subject) from error
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{subject} is not a regular file", hint="put the image itself into the pool")
+        return os.pread(fd, HEADER_BYTES, 0), status.st_size
+    except OSError as error:
+        raise _cannot_open(error, pool_fd, pool, name, subject) from error
+    finally:
+        os.close(fd)
+
+
+def _cannot_open(error: OSError, pool_fd: int, pool: str, name: str, subject: str) -> ImageError:
+    if error.errno == errno.ENOENT:
+        there = sorted(entry for entry in os.listdir(pool_fd) if _NAME.fullmatch(entry))
+        hint = nearest(name, there)[:_HINT_LENGTH] if there else "there is no image at all"
+        return ImageError(f"{subject} does not exist in the image pool {pool}", hint=hint)
+    if error.errno == errno.ELOOP:
+        return ImageError(
+            f"{subject} is a symbolic link, which is not followed", hint="put the image itself into the pool"
+        )
+    return ImageError(
+        f"{subject} cannot be read: {error.strerror}", hint=f"look at it in {pool}", blame=Blame.SITE
+    )
