@@ -8,8 +8,8 @@ the field's table turns it into the error class of its users.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 
 from nornir_torque_vm.sizes import format_size, parse_size
@@ -17,6 +17,9 @@ from nornir_torque_vm.sizes import format_size, parse_size
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+BLANKS = " \t"
+"""What may stand around a value; Python's own idea of blanks includes control characters."""
 
 
 class Kind:
@@ -65,7 +68,7 @@ class Bool(Kind):
         """Read a boolean; refuse 0 and 1, whose meaning the earlier system inverted."""
         if isinstance(raw, bool):
             return raw
-        word = str(raw).strip().lower()
+        word = str(raw).strip(BLANKS).lower()
         if word in {"0", "1"}:
             raise ValueError(
                 "must be true or false; 0 and 1 are refused because their meaning was inverted "
@@ -89,7 +92,7 @@ class Int(Kind):
 
     def parse(self, raw: object) -> int:
         """Read a decimal whole number within the limits."""
-        if isinstance(raw, str) and re.fullmatch(r"-?[0-9]{1,18}", raw.strip()):
+        if isinstance(raw, str) and re.fullmatch(r"-?[0-9]{1,18}", raw.strip(BLANKS)):
             raw = int(raw)
         if not isinstance(raw, int) or isinstance(raw, bool) or not self.least <= raw <= self.most:
             raise self.refuse()
@@ -105,17 +108,17 @@ class Seconds(Kind):
 
     def parse(self, raw: object) -> float:
         """Read a decimal number of seconds within the limits."""
-        if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", raw.strip()):
+        if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", raw.strip(BLANKS)):
             raw = float(raw)
         if not isinstance(raw, int | float) or isinstance(raw, bool):
             raise self.refuse()
-        if not (math.isfinite(raw) and self.least <= raw <= self.most):
+        if not self.least <= raw <= self.most:  # nan is not within any limits either
             raise self.refuse()
         return float(raw)
 
     def dump(self, value: float) -> float | int:
         """Return a whole number of seconds without a decimal point."""
-        return int(value) if value.is_integer() else value
+        return int(value) if float(value).is_integer() else value
 
 
 class Size(Kind):
@@ -129,7 +132,7 @@ class Size(Kind):
         """Read a size; bytes come back."""
         if isinstance(raw, bool) or not isinstance(raw, int | str):
             raise self.refuse()
-        size = parse_size(str(raw).strip())
+        size = parse_size(str(raw).strip(BLANKS))
         if size < self.least:
             raise ValueError(f"must be at least {format_size(self.least)}")
         return size
@@ -150,7 +153,7 @@ class Text(Kind):
         """Read a text; blanks around it do not count."""
         if not isinstance(raw, str):
             raise self.refuse()
-        text = raw.strip()
+        text = raw.strip(BLANKS)
         if not (self.pattern.fullmatch(text) or (self.empty and not text)):
             raise self.refuse()
         return text
@@ -184,7 +187,7 @@ class Choice(Kind):
 
     def parse(self, raw: object) -> str:
         """Read one of the words."""
-        word = raw.strip().lower() if isinstance(raw, str) else ""
+        word = raw.strip(BLANKS).lower() if isinstance(raw, str) else ""
         if word not in self.meaning:
             raise self.refuse()
         return self.meaning[word]
@@ -251,10 +254,13 @@ class HostRegex(Kind):
         """Read a pattern and compile it once, so that a bad one shows now."""
         if not isinstance(raw, str):
             raise self.refuse()
-        hosts = Hosts(raw.strip())
+        hosts = Hosts(raw.strip(BLANKS))
         try:
-            re.compile("" if hosts.pattern == "*" else hosts.pattern)
-        except (re.error, OverflowError, RecursionError) as error:
+            with warnings.catch_warnings():
+                # [[:digit:]], which a shell knows and Python reads as something else, only warns
+                warnings.simplefilter("error", FutureWarning)
+                re.compile("" if hosts.pattern == "*" else hosts.pattern)
+        except (re.error, FutureWarning, OverflowError, RecursionError) as error:
             raise ValueError(f"must be {self.words} ({error})") from None
         return hosts
 

@@ -20,7 +20,7 @@ HIGHEST_SLOT = 99_999
 """No node has a slot index above this; it bounds what a damaged ``a/0-999999999`` can cost."""
 
 _HOST = re.compile(HOST_PATTERN)
-_SLOTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
+_SLOTS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
 _NUMBERED = re.compile(r"([^.]*?)([0-9]+)((?:\..*)?)", re.DOTALL)
 
 
@@ -55,7 +55,7 @@ def parse_exec_host(text: str) -> tuple[Node, ...]:
     :raises InventoryError: empty, a part without slots, a bad host name or slot range.
     """
     slots: dict[str, set[int]] = {}
-    for part in text.strip().split("+"):
+    for part in text.strip(" \t\r\n").split("+"):
         name, slash, ranges = part.partition("/")
         if not slash:
             raise InventoryError(
@@ -108,7 +108,7 @@ def _slot_range(text: str, host: str) -> range:
     """Return the slot indexes of ``3`` or ``0-3``."""
     match = _SLOTS.fullmatch(text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-    if first > last:
+    if not first <= last <= HIGHEST_SLOT:
         raise InventoryError(
             f"exec_host has {show(text)} for slots of {host}",
             hint=f"slots are a number or a range such as 0-3, at most {HIGHEST_SLOT}",

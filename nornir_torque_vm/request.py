@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.fields import show
 from nornir_torque_vm.keys import KEYS
+from nornir_torque_vm.kinds import BLANKS
 from nornir_torque_vm.model import Distro
 
 TYPE_CHECKING = False
@@ -51,7 +52,7 @@ class Request:
     def decode(cls, text: str) -> Request:
         """Return what :meth:`encode` had put into ``text``.
 
-        :raises RequestError: anything that :meth:`encode` cannot have written.
+        :raises RequestError: another form, damage, an unknown or repeated key, a value out of limits.
         """
         version, *items = text.split(":")
         if version != VERSION:
@@ -77,8 +78,8 @@ def parse_request(texts: Iterable[str]) -> Request:
     """
     values: dict[str, Any] = {}
     for text in texts:
-        for item in text.split(",") if text.strip() else ():
-            key, equals, raw = (part.strip() for part in item.partition("="))
+        for item in text.split(",") if text.strip(BLANKS) else ():
+            key, equals, raw = (part.strip(BLANKS) for part in item.partition("="))
             if not equals:
                 raise RequestError(
                     f"-vm has {show(item)}, which is not key=value",

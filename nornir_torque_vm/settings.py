@@ -90,7 +90,7 @@ class Settings:
     bridge: str = setting(
         Text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", "a network interface name of 1 to 15 characters"),
         "br0",
-        "bridge of every node that the guests' network cards are attached to",
+        "bridge on every node that the guests' network cards are attached to",
     )
     local_uri: str = setting(Text(_URI, "a libvirt URI"), "qemu:///system", "libvirt of the node we are on")
     node_uri: str = setting(
@@ -119,7 +119,7 @@ class Settings:
         AbsPath(empty=True), "", "known_hosts file with the nodes' keys; empty: that of the calling user"
     )
     volume_dir: str = setting(
-        AbsPath(), "/var/lib/torque-vm/volumes", "directory of every node for the guests' disks"
+        AbsPath(), "/var/lib/torque-vm/volumes", "directory on every node for the guests' disks"
     )
     run_dir: str = setting(AbsPath(), "/run/torque-vm", "directory for the state of running jobs")
     history_dir: str = setting(AbsPath(), "/var/log/torque-vm", "directory for what is kept of past jobs")

@@ -1,0 +1,356 @@
+"""Settings: their defaults, the file, what contradicts, and messages that name file and setting."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import sys
+
+import pytest
+
+from nornir_torque_vm import settings as module
+from nornir_torque_vm.errors import Blame, SettingsError
+from nornir_torque_vm.model import AddressSource, Distro
+from nornir_torque_vm.settings import SETTINGS, Settings, load, loads
+
+DEFAULTS: dict[str, object] = {
+    "image_pool": "/srv/torque-vm/images",
+    "img_default": "",
+    "distro_default": Distro.DEBIAN,
+    "arch_default": "x86_64",
+    "vcpus_default": 1,
+    "ram_default": 2 * 1024**3,
+    "vms_per_node_default": 1,
+    "hypervisor_default": "kvm",
+    "max_vms_per_node": 8,
+    "host_os_core_count": 0,
+    "host_os_ram_mb": 512,
+    "timeout": 240.0,
+    "prologalarm": 300.0,
+    "teardown_margin": 30.0,
+    "bridge": "br0",
+    "local_uri": "qemu:///system",
+    "node_uri": "qemu+ssh://root@{node}/system",
+    "max_connections_per_node": 5,
+    "address_sources": (
+        AddressSource.AGENT, AddressSource.LEASE, AddressSource.ARP, AddressSource.NEIGHBOUR,
+    ),
+    "node_shell_user": "root",
+    "node_shell_key": "",
+    "node_shell_known_hosts": "",
+    "volume_dir": "/var/lib/torque-vm/volumes",
+    "run_dir": "/run/torque-vm",
+    "history_dir": "/var/log/torque-vm",
+    "history_days": 30,
+    "server_hostname": "",
+    "search_domain": "",
+}  # fmt: skip
+
+
+def message(text: str) -> str:
+    """The error that ``text`` as a settings file gives."""
+    with pytest.raises(SettingsError) as caught:
+        loads(text, "f.toml")
+    assert caught.value.blame is Blame.SITE
+    return str(caught.value)
+
+
+def test_the_defaults() -> None:
+    """A site relies on them: they change only on purpose."""
+    assert dataclasses.asdict(Settings()) == DEFAULTS
+    assert loads("") == Settings()
+
+
+def test_every_setting_has_kind_help_and_a_default_it_takes_itself() -> None:
+    """The sample file and the documentation show the default in the form one would write."""
+    assert [field.name for field in SETTINGS] == list(DEFAULTS)
+    for field in SETTINGS:
+        assert field.help
+        assert not field.help.endswith(".")
+        assert field.kind.words
+        value = field.kind.parse(field.kind.dump(field.default))
+        assert value == field.default == DEFAULTS[field.name]
+        assert type(value) is type(field.default)
+
+
+def test_a_file_changes_what_it_names() -> None:
+    """TOML's own types and the written forms; the rest stays at its default."""
+    text = """
+    # a comment
+    image_pool = "/images//pool/"
+    ram_default = "512M"
+    distro_default = "ubuntu"
+    timeout = 90.5
+    address_sources = ["neighbour", "agent"]
+    """
+    assert loads(text) == Settings(
+        image_pool="/images/pool",
+        ram_default=512 << 20,
+        distro_default=Distro.DEBIAN,
+        timeout=90.5,
+        address_sources=(AddressSource.NEIGHBOUR, AddressSource.AGENT),
+    )
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    """What was validated stays valid."""
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().timeout = 1.0  # type: ignore[misc]
+
+
+LIMITS: dict[str, tuple[list[object], list[object]]] = {
+    "image_pool": (["/a"], ["a", "/", ""]),
+    "img_default": (["", "debian.qcow2"], ["a/b", ".a", 1]),
+    "distro_default": (["osv", "centos"], ["", "windows"]),
+    "arch_default": (["aarch64"], ["", "x86-64"]),
+    "vcpus_default": ([1, 1024], [0, 1025]),
+    "ram_default": (["1M", "3G"], ["1023K", 2048, "2048"]),
+    "vms_per_node_default": ([1, 8], [0, 9]),
+    "hypervisor_default": (["kvm", "qemu"], ["skvm", ""]),
+    "max_vms_per_node": ([1, 1024], [0, 1025]),
+    "host_os_core_count": ([0, 4096], [-1, 4097]),
+    "host_os_ram_mb": ([1, 16_777_216], [0, 16_777_217]),
+    "timeout": ([1, 86_400], [0.9, 86_401]),
+    "prologalarm": ([41, 86_400], [10.9, 86_401]),
+    "teardown_margin": ([1, 289], [0.9, 86_401]),
+    "bridge": (["b", "br-lan.100", "a" * 15], ["", "a" * 16, "-b", "b/0", "b 0", "br0\0"]),
+    "local_uri": (
+        ["qemu:///session", "test:///default"],
+        ["", "qemu", "qemu:///a b", "qemu://{node}/system"],
+    ),
+    "node_uri": (
+        ["qemu+tls://{node}/system?pkipath=/etc/pki", "test:///default", "test:///srv/nodes.xml"],
+        [
+            "",
+            "qemu:///system",
+            "qemu+ssh://{host}/system",
+            "qemu+ssh://{node}/{x}",
+            "qemu+ssh://{node} /system",
+        ],
+    ),
+    "max_connections_per_node": ([1, 64], [0, 65]),
+    "address_sources": ([["arp"], "lease agent"], [[], ["arp", "arp"], ["dns"], ""]),
+    "node_shell_user": (["root", "_vm-1"], ["", "Root", "-a", "1a", "a b", "a" * 33]),
+    "node_shell_key": (["", "/root/.ssh/id"], ["~/.ssh/id", "/"]),
+    "node_shell_known_hosts": (["", "/root/.ssh/known_hosts"], ["known_hosts"]),
+    "volume_dir": (["/v"], ["", "/"]),
+    "run_dir": (["/r"], ["", "/"]),
+    "history_dir": (["/h"], ["", "/"]),
+    "history_days": ([1, 36_500], [0, 36_501]),
+    "server_hostname": (["", "head", "head.example"], ["head/1", "-head", "head."]),
+    "search_domain": (["", "cluster.example"], [".example", "a b"]),
+}
+
+
+def test_the_limits_of_every_setting_are_listed_here() -> None:
+    """A new setting needs values it takes and values it refuses."""
+    assert list(LIMITS) == list(DEFAULTS)
+
+
+@pytest.mark.parametrize(("name", "raw"), [(name, raw) for name, (good, _) in LIMITS.items() for raw in good])
+def test_values_within_the_limits(name: str, raw: object) -> None:
+    """The borders themselves and the unusual forms."""
+    import json
+
+    assert loads(f"{name} = {json.dumps(raw)}") is not None
+
+
+@pytest.mark.parametrize(("name", "raw"), [(name, raw) for name, (_, bad) in LIMITS.items() for raw in bad])
+def test_values_outside_the_limits(name: str, raw: object) -> None:
+    """One step beyond the border, and what only looks right; the setting is named."""
+    import json
+
+    assert name in message(f"{name} = {json.dumps(raw)}")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("img_default", "the name of a file in the image pool, or empty"),
+        ("bridge", "a network interface name of 1 to 15 characters"),
+        ("local_uri", "a libvirt URI"),
+        ("node_uri", "a libvirt URI with {node} where the node's name belongs"),
+        ("node_shell_user", "an account name"),
+        ("server_hostname", "a host name, or empty"),
+        ("search_domain", "a domain name, or empty"),
+    ],
+)
+def test_words_that_say_what_a_setting_must_be(name: str, words: str) -> None:
+    """Where a pattern decides, people get words."""
+    assert message(f'{name} = " a b "') == f"f.toml: setting {name} is ' a b ' but must be {words}"
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("image_pool", "images users may boot"),
+        ("img_default", "such jobs are refused"),
+        ("distro_default", "file name does not tell"),
+        ("arch_default", "architecture"),
+        ("vcpus_default", "virtual processors"),
+        ("ram_default", "memory of each guest"),
+        ("vms_per_node_default", "at most max_vms_per_node"),
+        ("hypervisor_default", "emulation"),
+        ("max_vms_per_node", "all jobs together"),
+        ("host_os_core_count", "kept for its own system"),
+        ("host_os_ram_mb", "in MiB"),
+        ("timeout", "become ready"),
+        ("prologalarm", "$prologalarm"),
+        ("teardown_margin", "failed start"),
+        ("bridge", "bridge"),
+        ("local_uri", "node we are on"),
+        ("node_uri", "{node} stands for its name"),
+        ("max_connections_per_node", "at the same time"),
+        ("address_sources", "guest's address"),
+        ("node_shell_user", "account"),
+        ("node_shell_key", "private key"),
+        ("node_shell_known_hosts", "known_hosts"),
+        ("volume_dir", "disks"),
+        ("run_dir", "running jobs"),
+        ("history_dir", "past jobs"),
+        ("history_days", "days"),
+        ("server_hostname", "batch server"),
+        ("search_domain", "host names"),
+    ],
+)
+def test_the_help_says_what_the_setting_is(name: str, part: str) -> None:
+    """The essential words of each."""
+    assert part in SETTINGS[name].help
+
+
+def test_an_unknown_setting_names_the_nearest() -> None:
+    """With the file it stands in; sections are names too."""
+    assert message("IMAGE_POOL = 1") == "f.toml: unknown setting 'IMAGE_POOL'; did you mean image_pool?"
+    assert message("[timeouts]\nx = 1").endswith("unknown setting 'timeouts'; did you mean timeout?")
+
+
+def test_a_bad_value_names_file_setting_and_remedy() -> None:
+    """One line."""
+    assert message("ram_default = 2048") == (
+        "f.toml: setting ram_default is 2048 but must have a unit, K, M, G or T: 512M or 2G, for example"
+    )
+
+
+def test_text_without_a_file_has_a_name_too() -> None:
+    """Messages never begin with a bare colon."""
+    with pytest.raises(SettingsError, match=r"^the settings: unknown setting 'x'; "):
+        loads("x = 1")
+
+
+@pytest.mark.parametrize("text", ["a\n\n", "a = \n\n", "timeout = 1\ntimeout = 2\n\n", "a = '\x00'"])
+def test_what_is_no_toml_says_where(text: str) -> None:
+    """The parser's line and column are kept."""
+    assert message(text).startswith("f.toml: not valid TOML: ")
+    assert "(at line " in message(text)
+
+
+def test_a_number_too_long_for_python_is_no_toml_either() -> None:
+    """Python refuses decimal numbers of more than 4300 digits in its own words."""
+    assert message(f"timeout = {'9' * 5000}").startswith("f.toml: not valid TOML: ")
+
+
+def test_a_huge_number_is_refused_without_printing_it() -> None:
+    """Hexadecimal has no such limit when read, only when printed."""
+    assert message(f"timeout = 0x{'f' * 5000}") == (
+        "f.toml: setting timeout is a very long int but must be a number of seconds from 1 to 86400"
+    )
+
+
+def test_the_prologue_ends_before_the_mom_kills_it() -> None:
+    """The least of timeout and what the MOM leaves after its 10 seconds and our teardown."""
+    assert Settings().prologue_seconds() == 240.0
+    assert Settings(timeout=260.0).prologue_seconds() == 260.0
+    assert Settings(timeout=261.0).prologue_seconds() == 260.0
+    assert Settings(timeout=900.0, prologalarm=600.0, teardown_margin=60.0).prologue_seconds() == 530.0
+
+
+def test_an_alarm_that_leaves_no_time_is_refused() -> None:
+    """Above zero is enough; the message names all three numbers and both remedies."""
+    assert Settings(prologalarm=40.5).prologue_seconds() == 0.5
+    assert message("prologalarm = 40") == (
+        "f.toml: prologalarm (40 s) leaves no time for the guests: hooks are killed 10 s before it, "
+        "and teardown_margin takes 30 s; raise $prologalarm on all nodes and prologalarm here, "
+        "or lower teardown_margin"
+    )
+
+
+def test_a_default_above_the_maximum_is_refused() -> None:
+    """Otherwise every job without the key would fail; equal is fine."""
+    assert Settings(vms_per_node_default=8).vms_per_node_default == 8
+    assert message("vms_per_node_default = 9") == (
+        "f.toml: vms_per_node_default (9) is more than max_vms_per_node (8)"
+    )
+
+
+def test_load_reads_the_named_file(tmp_path: pathlib.Path) -> None:
+    """And messages name it."""
+    path = tmp_path / "s.toml"
+    path.write_text("history_days = 7\n", encoding="utf-8")
+    assert load(str(path)) == Settings(history_days=7)
+    path.write_text("history_day = 7\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load(str(path))
+    assert str(caught.value) == f"{path}: unknown setting 'history_day'; did you mean history_days?"
+
+
+def test_a_named_file_must_be_there(tmp_path: pathlib.Path) -> None:
+    """A wrong path is not silently the defaults."""
+    with pytest.raises(SettingsError) as caught:
+        load(str(tmp_path / "none"))
+    assert str(caught.value) == f"there is no settings file {tmp_path}/none"
+
+
+def test_without_a_name_the_sites_file_is_read_if_it_is_there(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host without one has the defaults; a broken one is an error."""
+    assert module.DEFAULT_PATH == "/etc/torque-vm/settings.toml"
+    path = tmp_path / "settings.toml"
+    monkeypatch.setattr(module, "DEFAULT_PATH", str(path))
+    assert load() == Settings()
+    path.write_text("history_days = 8\n", encoding="utf-8")
+    assert load() == Settings(history_days=8)
+    path.write_text("history_days = 0\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="history_days"):
+        load()
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: pathlib.Path) -> None:
+    """A directory, and bytes that are no UTF-8."""
+    with pytest.raises(SettingsError) as caught:
+        load(str(tmp_path))
+    assert str(caught.value) == f"the settings file {tmp_path} cannot be read: Is a directory"
+    path = tmp_path / "latin1"
+    path.write_bytes(b"bridge = '\xe4'")
+    with pytest.raises(SettingsError) as caught:
+        load(str(path))
+    assert str(caught.value) == f"the settings file {path} cannot be read: it is not UTF-8 text"
+
+
+def test_the_pure_modules_stay_lean() -> None:
+    """The qsub wrapper and the hooks start with these; each costs milliseconds they must not pay."""
+    import subprocess
+
+    code = (
+        "import sys\n"
+        "from nornir_torque_vm import fields, identity, keys, nodefile, request, settings, sizes\n"
+        "request.parse_request(['vcpus=2'])\n"
+        "print(*sorted(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {[os.fspath(ROOT)]!r}\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = set(done.stdout.split())
+    assert "nornir_torque_vm.settings" in loaded
+    heavy = {
+        "asyncio", "difflib", "hashlib", "importlib.metadata", "json", "logging", "pathlib", "subprocess",
+        "tempfile", "tomllib", "typing", "urllib.parse", "jinja2", "libvirt", "nornir",
+    }  # fmt: skip
+    assert not loaded & heavy
+
+
+ROOT = pathlib.Path(__file__).parents[2]
