@@ -20,7 +20,7 @@ from nornir.core.task import AggregatedResult, Task
 from nornir_torque_vm.deadline import Deadline, current
 from nornir_torque_vm.errors import SettingsError
 from nornir_torque_vm.report import status_of
-from nornir_torque_vm.runners.slot import Slot, verdict
+from nornir_torque_vm.runners.slot import Slot, tell, verdict
 from nornir_torque_vm.threads import abandon, stragglers
 
 __all__ = ["DeadlineRunner", "status_of", "stragglers"]
@@ -100,8 +100,9 @@ class _Run:
         self._running: deque[Slot] = deque()
         self._open = len(self.slots)
         self._wake = threading.Condition()
-        for processor in task.processors:
-            _announce(processor, task, hosts)
+        for processor in task.processors:  # Nornir itself never says which hosts a run is about
+            if hasattr(processor, "hosts_selected"):
+                tell(processor, "hosts_selected", task, hosts)
 
     def wait(self) -> None:
         """Start the workers and return when each host has its verdict."""
@@ -182,10 +183,3 @@ class _Run:
 def _was_cancelled(limit: Deadline) -> bool:
     """Whether ``limit`` is over before its time."""
     return limit.remaining() <= 0.0 and time.monotonic() < limit.at
-
-
-def _announce(processor: object, task: Task, hosts: list[Host]) -> None:
-    """Tell a processor that wants to know which hosts this run is about; Nornir does not say."""
-    hosts_selected = getattr(processor, "hosts_selected", None)
-    if hosts_selected is not None:
-        hosts_selected(task, hosts)

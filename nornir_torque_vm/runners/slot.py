@@ -39,6 +39,14 @@ def _failure(name: str, host: Host, error: BaseException) -> Result:
     return result
 
 
+def tell(processor: object, event: str, *args: object) -> None:
+    """Call a processor's method; an exception is logged, never raised."""
+    try:
+        getattr(processor, event)(*args)
+    except Exception:
+        log.exception("processor %r failed in %s", processor, event)
+
+
 class Slot(Processors):
     """The processors of one host's copy of the task, behind a gate.
 
@@ -125,10 +133,7 @@ class Slot(Processors):
 
     def _emit(self, event: str, *args: object) -> None:
         for processor in self:
-            try:
-                getattr(processor, event)(*args)
-            except Exception:
-                log.exception("processor %r failed in %s", processor, event)
+            tell(processor, event, *args)
 
     def task_instance_started(self, task: Task, host: Host) -> None:
         """Let the event pass while the host is running."""
