@@ -1,0 +1,236 @@
+"""From a request to a plan: which guests a job gets, where, of what shape, and whether there is room.
+
+Pure: the same values give the same plan, so every hook and command that makes it sees the same names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+
+from nornir_torque_vm.errors import (
+    BusyError,
+    HypervisorError,
+    InventoryError,
+    RequestError,
+    SettingsError,
+    StateError,
+)
+from nornir_torque_vm.identity import domain_name, guest_name, guest_uuid, mac_address
+from nornir_torque_vm.model import Distro, Guest, Image, Job, Node, NodeFacts, Owner, Plan, Shape
+from nornir_torque_vm.request import Request
+from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.sizes import UNITS, format_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+VERSION = 1
+"""Of the JSON form; grows when an older reader would misread it."""
+TEST_DRIVER = "test"
+"""Domain type of libvirt's ``test:///``, which runs nothing and has one architecture."""
+
+
+def make_plan(
+    request: Request,
+    settings: Settings,
+    job: Job,
+    nodes: Sequence[Node],
+    image: Image,
+    facts: Mapping[str, NodeFacts] | None = None,
+) -> Plan:
+    """Resolve a request on the nodes of a job.
+
+    Ranks run through the nodes in nodefile order, all guests of one node after each other.
+
+    :param facts: what the survey found, by node name; a node without facts is not checked.
+    :raises RequestError: the guests are more or larger than the site or a node allows at all.
+    :raises HypervisorError: a node cannot run the domain type it should.
+    :raises BusyError: there would be room if there were no guests of other jobs.
+    :raises InventoryError: no node.
+    :raises SettingsError: the settings keep all of a node for its own system.
+
+    When several nodes object, what no other attempt can mend comes first: the user's mistakes on
+    any node, then the site's, then lack of room.
+    """
+    if not nodes:
+        raise InventoryError("the job has no node", hint="look at its nodefile", job=job.id)
+    per_node = _per_node(request, settings)
+    shape = Shape(
+        vcpus=_asked(request.vcpus, settings.vcpus_default),
+        ram=_asked(request.ram, settings.ram_default),
+        arch=_asked(request.arch, settings.arch_default),
+        domain_type=_asked(request.hypervisor, settings.hypervisor_default),
+    )
+    known = [facts[node.name] for node in nodes if node.name in facts] if facts else []
+    for check in (_check_arch, _check_size, _check_domain_type, _check_room):
+        for fact in known:
+            check(fact, shape, per_node, settings)
+    offers = {fact.node: fact for fact in known}
+    guests = (
+        _guest(job, rank, node, index, _adapted(shape, offers.get(node.name)))
+        for rank, (node, index) in enumerate((node, index) for node in nodes for index in range(per_node))
+    )
+    if request.distro is not None:
+        image = dataclasses.replace(image, distro=request.distro)
+    return Plan(job=job, nodes=tuple(nodes), guests=tuple(guests), image=image)
+
+
+def plan_to_json(plan: Plan) -> str:
+    """Return the plan as JSON text; :func:`plan_from_json` gives an equal plan back."""
+    return json.dumps({"version": VERSION, **dataclasses.asdict(plan)}, indent=1) + "\n"
+
+
+def plan_from_json(text: str) -> Plan:
+    """Read what :func:`plan_to_json` wrote.
+
+    :raises StateError: another version of the form, or no such text.
+    """
+    try:
+        raw = json.loads(text)
+        version = raw.pop("version")
+        if version != VERSION:
+            raise StateError(
+                f"the plan has form {version!r}, this program reads {VERSION}",
+                hint="the job was started by another version: destroy its guests and start it again",
+            )
+        return _plan(**raw)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StateError(
+            f"the plan cannot be read ({type(error).__name__})", hint="destroy the job's guests by its id"
+        ) from error
+
+
+def _per_node(request: Request, settings: Settings) -> int:
+    asked = _asked(request.vms_per_node, settings.vms_per_node_default)
+    if asked > settings.max_vms_per_node:
+        raise RequestError(
+            f"vms_per_node={asked} is more than the {settings.max_vms_per_node} this site allows",
+            hint="ask for fewer guests per node, on more nodes",
+        )
+    return asked
+
+
+def _asked(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _guest(job: Job, rank: int, node: Node, index: int, shape: Shape) -> Guest:
+    return Guest(
+        name=guest_name(job.id, rank),
+        rank=rank,
+        node=node.name,
+        index=index,
+        mac=mac_address(job.server, job.id, rank),
+        uuid=guest_uuid(job.server, job.id, job.attempt, job.nonce, rank),
+        domain=domain_name(job, rank),
+        shape=shape,
+    )
+
+
+def _adapted(shape: Shape, fact: NodeFacts | None) -> Shape:
+    """The shape as this node runs it: libvirt's test driver knows its own architecture and type only."""
+    if fact is None or not _is_test_driver(fact):
+        return shape
+    return dataclasses.replace(shape, arch=next(iter(fact.domain_types)), domain_type=TEST_DRIVER)
+
+
+def _is_test_driver(fact: NodeFacts) -> bool:
+    return bool(fact.domain_types) and all(types == (TEST_DRIVER,) for types in fact.domain_types.values())
+
+
+def _check_arch(fact: NodeFacts, shape: Shape, _per_node: int, _settings: Settings) -> None:
+    if shape.arch not in fact.domain_types and not _is_test_driver(fact):
+        raise RequestError(
+            f"arch={shape.arch} cannot be run here",
+            hint=f"the node offers {', '.join(sorted(fact.domain_types)) or 'none at all'}",
+            node=fact.node,
+        )
+
+
+def _check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
+    """Refuse what the node could not hold if it were empty."""
+    cpus, memory = fact.cpus - settings.host_os_core_count, _usable_memory(fact, settings)
+    if cpus < 1 or memory < 1:
+        raise SettingsError(
+            f"nothing is left for guests of {fact.cpus} processors and {_mib(fact.memory)}",
+            hint="lower host_os_core_count or host_os_ram_mb in the settings",
+            node=fact.node,
+        )
+    if shape.vcpus > cpus:
+        raise RequestError(
+            f"vcpus={shape.vcpus} is more than the {cpus} processors guests may use here",
+            hint=f"ask for at most vcpus={cpus}",
+            node=fact.node,
+        )
+    if per_node * shape.ram > memory:
+        raise RequestError(
+            f"{_needed(shape, per_node)} is more than the {_mib(memory)} guests may use here",
+            hint="ask for less with ram= or vms_per_node=",
+            node=fact.node,
+        )
+
+
+def _check_domain_type(fact: NodeFacts, shape: Shape, _per_node: int, _settings: Settings) -> None:
+    offered = fact.domain_types.get(shape.arch, ())
+    if shape.domain_type in offered or _is_test_driver(fact):
+        return
+    if shape.domain_type == "kvm":
+        cure = "make /dev/kvm work there, or ask for hypervisor=qemu (slow emulation)"
+    else:
+        cure = "install the emulator there"
+    raise HypervisorError(
+        f"hypervisor={shape.domain_type} is not available for {shape.arch}, only {', '.join(offered)}",
+        hint=cure,
+        node=fact.node,
+    )
+
+
+def _check_room(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
+    """Refuse for now what does not fit beside the guests that are there."""
+    if fact.guests + per_node > settings.max_vms_per_node:
+        raise BusyError(
+            f"{fact.guests} guests are there and {per_node} more would exceed {settings.max_vms_per_node}",
+            hint="try again when other jobs have ended",
+            node=fact.node,
+        )
+    free = _usable_memory(fact, settings) - fact.guests_memory
+    if per_node * shape.ram > free:
+        raise BusyError(
+            f"{_needed(shape, per_node)} is more than the {_mib(max(0, free))} other guests have left",
+            hint="try again when other jobs have ended",
+            node=fact.node,
+        )
+
+
+def _usable_memory(fact: NodeFacts, settings: Settings) -> int:
+    """Bytes for all guests of all jobs together."""
+    return fact.memory - settings.host_os_ram_mb * UNITS["M"]
+
+
+def _needed(shape: Shape, per_node: int) -> str:
+    each = f"ram={format_size(shape.ram)}"
+    return each if per_node == 1 else f"{each} for {per_node} guests"
+
+
+def _mib(size: int) -> str:
+    """Whole MiB, rounded down: what a machine has is never a round number."""
+    return f"{size >> 20}M"
+
+
+def _plan(
+    job: dict[str, Any], nodes: list[dict[str, Any]], guests: list[dict[str, Any]], image: dict[str, Any]
+) -> Plan:
+    """Build the values from what JSON holds; an unknown or missing key is a ``TypeError``."""
+    owner = job["owner"]
+    groups = tuple((name, gid) for name, gid in owner["groups"])
+    return Plan(
+        job=Job(**{**job, "owner": Owner(**{**owner, "groups": groups})}),
+        nodes=tuple(Node(**node) for node in nodes),
+        guests=tuple(Guest(**{**guest, "shape": Shape(**guest["shape"])}) for guest in guests),
+        image=Image(**{**image, "distro": Distro(image["distro"])}),
+    )

@@ -1,0 +1,177 @@
+"""Whether the guests fit: who is told what when they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from nornir_torque_vm.errors import BusyError, HypervisorError, RequestError, SettingsError, TorqueVMError
+from nornir_torque_vm.model import Image, Job, Node, NodeFacts, Owner, Plan, Shape
+from nornir_torque_vm.plan import make_plan
+from nornir_torque_vm.request import Request
+from nornir_torque_vm.settings import Settings
+
+MiB, GiB = 1 << 20, 1 << 30
+JOB = Job("17.head", "head", Owner("alice", 2001, 2001, "users", "/home/alice"))
+BOTH = {"x86_64": ("qemu", "kvm"), "i686": ("qemu",)}
+ROOM = NodeFacts("n1", cpus=8, memory=16 * GiB, memory_free=0, domain_types=BOTH)
+SITE = Settings(host_os_core_count=2, host_os_ram_mb=1024, max_vms_per_node=4)
+
+
+def plan_on(*facts: NodeFacts, settings: Settings = SITE, **request: Any) -> Plan:
+    """Plan on one node per fact."""
+    nodes = [Node(fact.node) for fact in facts]
+    return make_plan(
+        Request(**request), settings, JOB, nodes, Image("i", "/i"), {fact.node: fact for fact in facts}
+    )
+
+
+def fact(node: str = "n1", **changes: Any) -> NodeFacts:
+    return dataclasses.replace(ROOM, node=node, **changes)
+
+
+def refused(kind: type[TorqueVMError], *facts: NodeFacts, settings: Settings = SITE, **request: Any) -> str:
+    """The sentence of the refusal, which has to be of exactly this class."""
+    with pytest.raises(kind) as caught:
+        plan_on(*facts, settings=settings, **request)
+    assert type(caught.value) is kind
+    return str(caught.value)
+
+
+def test_without_facts_nothing_is_checked() -> None:
+    """A dry run on a submit host knows no node."""
+    huge = Request(vcpus=1000, ram=1 << 50, arch="sparc")
+    plan = make_plan(huge, SITE, JOB, [Node("n1")], Image("i", "/i"))
+    assert plan.guests[0].shape == Shape(1000, 1 << 50, "sparc", "kvm")
+
+
+def test_a_node_without_facts_is_not_checked_and_others_are() -> None:
+    """Facts of nodes that are not the job's do not matter either."""
+    nodes, image = [Node("n0"), Node("n1")], Image("i", "/i")
+    facts = {"n1": fact(), "other": fact("other", cpus=1)}
+    assert len(make_plan(Request(vcpus=6), SITE, JOB, nodes, image, facts).guests) == 2
+    with pytest.raises(RequestError, match=r"^node n1: "):
+        make_plan(Request(vcpus=7), SITE, JOB, nodes, image, facts)
+
+
+def test_guests_may_use_every_processor_the_system_does_not_keep() -> None:
+    """8 less 2 is 6; each guest counts by itself, since processors can be shared."""
+    assert plan_on(fact(), vcpus=6, vms_per_node=2).guests[0].shape.vcpus == 6
+    assert refused(RequestError, fact(), vcpus=7) == (
+        "node n1: vcpus=7 is more than the 6 processors guests may use here; ask for at most vcpus=6"
+    )
+
+
+def test_guests_may_use_all_memory_the_system_does_not_keep() -> None:
+    """16 GiB less 1 GiB holds 15 GiB, in one guest or in several, and not one MiB more."""
+    assert plan_on(fact(), ram=15 * GiB)
+    assert plan_on(fact(), ram=5 * GiB, vms_per_node=3)
+    assert refused(RequestError, fact(), ram=15 * GiB + MiB) == (
+        "node n1: ram=15361M is more than the 15360M guests may use here; "
+        "ask for less with ram= or vms_per_node="
+    )
+    assert refused(RequestError, fact(), ram=5 * GiB + MiB, vms_per_node=3) == (
+        "node n1: ram=5121M for 3 guests is more than the 15360M guests may use here; "
+        "ask for less with ram= or vms_per_node="
+    )
+
+
+def test_guests_that_are_there_take_memory_for_now() -> None:
+    """What other guests may use is gone until they end: nobody's fault."""
+    busy = fact(guests=1, guests_memory=5 * GiB)
+    assert plan_on(busy, ram=10 * GiB)
+    assert refused(BusyError, busy, ram=10 * GiB + MiB) == (
+        "node n1: ram=10241M is more than the 10240M other guests have left; "
+        "try again when other jobs have ended"
+    )
+    assert refused(BusyError, fact(guests_memory=20 * GiB), ram=GiB, vms_per_node=2) == (
+        "node n1: ram=1G for 2 guests is more than the 0M other guests have left; "
+        "try again when other jobs have ended"
+    )
+
+
+def test_guests_that_are_there_take_places_for_now() -> None:
+    """Four places, two taken: two more fit, three do not."""
+    busy = fact(guests=2)
+    assert len(plan_on(busy, vms_per_node=2, ram=GiB).guests) == 2
+    assert refused(BusyError, busy, vms_per_node=3, ram=GiB) == (
+        "node n1: 2 guests are there and 3 more would exceed 4; try again when other jobs have ended"
+    )
+
+
+@pytest.mark.parametrize("changes", [{"cpus": 2}, {"memory": GiB}, {"cpus": 0}])
+def test_a_node_whose_system_keeps_everything_is_the_sites_mistake(changes: dict[str, Any]) -> None:
+    """No request could fit, so the user is not blamed."""
+    changed = fact(**changes)
+    assert refused(SettingsError, changed) == (
+        f"node n1: nothing is left for guests of {changed.cpus} processors and {changed.memory >> 20}M; "
+        "lower host_os_core_count or host_os_ram_mb in the settings"
+    )
+
+
+def test_one_processor_and_one_byte_more_than_the_system_keeps_are_something() -> None:
+    """From there on it is the request that does not fit."""
+    assert plan_on(fact(cpus=3))
+    assert "ram=2G is more than the 0M" in refused(RequestError, fact(memory=GiB + 1))
+
+
+def test_an_architecture_no_emulator_runs_is_refused() -> None:
+    """The user sees what there is."""
+    assert plan_on(fact(), arch="i686", hypervisor="qemu")
+    assert refused(RequestError, fact(), arch="riscv64") == (
+        "node n1: arch=riscv64 cannot be run here; the node offers i686, x86_64"
+    )
+    assert refused(RequestError, fact(domain_types={})).endswith("; the node offers none at all")
+
+
+def test_a_node_without_kvm_is_the_sites_fault_and_the_cure_is_named() -> None:
+    """The node is broken or not meant for it; emulation would do, slowly."""
+    emulating = fact("n7", domain_types={"x86_64": ("qemu", "xen")})
+    assert plan_on(emulating, hypervisor="qemu")
+    assert refused(HypervisorError, fact(), emulating) == (
+        "node n7: hypervisor=kvm is not available for x86_64, only qemu, xen; "
+        "make /dev/kvm work there, or ask for hypervisor=qemu (slow emulation)"
+    )
+
+
+def test_a_node_that_cannot_emulate_needs_an_emulator() -> None:
+    """The cure for kvm is no cure for qemu."""
+    assert refused(HypervisorError, fact(domain_types={"x86_64": ("kvm",)}), hypervisor="qemu") == (
+        "node n1: hypervisor=qemu is not available for x86_64, only kvm; install the emulator there"
+    )
+
+
+def test_libvirts_test_driver_gets_guests_of_its_own_kind() -> None:
+    """It runs nothing, whatever the architecture; other nodes of the same job keep theirs."""
+    pretending = fact("t", domain_types={"i686": ("test",)})
+    assert plan_on(pretending).guests[0].shape == Shape(1, 2 * GiB, "i686", "test")
+    mixed = plan_on(pretending, fact())
+    assert [guest.shape.domain_type for guest in mixed.guests] == ["test", "kvm"]
+    assert refused(RequestError, pretending, vcpus=7).startswith("node t: vcpus=7 is more than")
+    assert "arch=x86_64" in refused(RequestError, fact(domain_types={"i686": ("test", "qemu")}))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_no_other_attempt_can_mend_is_told_first(*, reverse: bool) -> None:
+    """User before site before nobody, whichever node comes first."""
+    busy, broken, small = (
+        fact("busy", guests=4),
+        fact("b", domain_types={"x86_64": ("qemu",)}),
+        fact("s", cpus=3),
+    )
+
+    def sentence(kind: type[TorqueVMError], *facts: NodeFacts) -> str:
+        return refused(kind, *(facts[::-1] if reverse else facts), vcpus=2)
+
+    assert sentence(BusyError, busy, fact()).startswith("node busy: ")
+    assert sentence(HypervisorError, busy, broken).startswith("node b: ")
+    assert sentence(RequestError, busy, broken, small).startswith("node s: ")
+    other_arch = fact("a", domain_types={"ppc64": ("kvm",)})
+    assert sentence(RequestError, broken, busy, other_arch).startswith("node a: ")
+
+
+def test_of_nodes_that_object_alike_the_first_is_named() -> None:
+    """In nodefile order."""
+    assert refused(BusyError, fact("n2", guests=4), fact("n1", guests=4)).startswith("node n2: ")
