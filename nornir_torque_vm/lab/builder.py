@@ -1,0 +1,105 @@
+"""Starting the hosts of a lab, and waiting until they do their work."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import subprocess
+import sys
+from collections.abc import Mapping
+
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.errors import DeadlineExceeded, LabError
+from nornir_torque_vm.lab import health, node_init, processes, record
+from nornir_torque_vm.lab.layout import SWITCH, LabPaths
+from nornir_torque_vm.lab.record import Running
+from nornir_torque_vm.lab.spec import ENVIRONMENT
+
+UNSHARE = (
+    "/usr/bin/setsid", "--fork", "/usr/bin/unshare", "--net", "--mount", "--uts",
+    "--fork", "--pid", "--kill-child", "--mount-proc",
+)  # fmt: skip
+POLL = 0.01
+"""Seconds between two looks at a host that is starting."""
+COMMAND_SECONDS = 10.0
+
+
+def digest(orders: str) -> str:
+    """What tells one text of orders from another."""
+    return hashlib.sha256(orders.encode()).hexdigest()
+
+
+class Birth:
+    """A host between its start and its ``go``. When this process dies meanwhile, the host ends.
+
+    :param orders: text of the host's init.json, which must be written already.
+    """
+
+    def __init__(self, paths: LabPaths, name: str, orders: str) -> None:
+        self.name, self._orders, self._paths = name, digest(orders), paths
+        # the script by its path and without site-packages: it starts in half the time
+        argv = [*UNSHARE, sys.executable, "-I", "-S", node_init.__file__, str(paths.spec(name))]
+        with paths.log(name, "init").open("wb") as log:
+            self._setsid = subprocess.Popen(
+                argv, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+            )
+        self._setsid.wait(COMMAND_SECONDS)  # it only forks, so that the host is no child of this process
+
+    def find(self, deadline: Deadline) -> Running:
+        """Wait for the host's first process.
+
+        :raises LabError: it never came, or is gone already.
+        """
+        spec = self._paths.spec(self.name)
+        while deadline.remaining() > 0.0:
+            host = record.find(self.name, spec, self._orders, sys.executable)
+            if host is not None:
+                return host
+            if not processes.serving(spec):
+                break
+            deadline.sleep(POLL)
+        raise LabError(
+            f"its namespaces cannot be made{health.tail(self._paths, self.name, 'init')}", node=self.name
+        )
+
+    def go(self) -> None:
+        """Let it start its daemons; from now on it lives on its own."""
+        self._hang_up(b"go\n")
+
+    def abandon(self) -> None:
+        """Let it end, unless it was told to go."""
+        self._hang_up(b"")
+
+    def _hang_up(self, last_word: bytes) -> None:
+        pipe = self._setsid.stdin
+        if pipe is not None and not pipe.closed:
+            with contextlib.suppress(BrokenPipeError):  # it has ended; whoever waits for it will see that
+                pipe.write(last_word)
+                pipe.close()
+
+
+def await_hosts(paths: LabPaths, hosts: Mapping[str, Running], deadline: Deadline) -> None:
+    """Wait until all daemons of these hosts do their work.
+
+    :raises LabError: one ended or is not ready in time; quotes the end of its log.
+    """
+    waiting = dict(hosts)
+    try:
+        while waiting:
+            for name, host in list(waiting.items()):
+                health.check(paths, host)
+                if health.is_up(host):
+                    del waiting[name]
+            if waiting:
+                deadline.sleep(POLL)
+    except DeadlineExceeded:
+        name = next(iter(waiting))
+        programs, log = ("dnsmasq", "dnsmasq") if name == SWITCH else ("libvirtd or sshd", "libvirtd")
+        raise LabError(
+            f"{programs} was not ready in time{health.tail(paths, name, log)}", node=name
+        ) from None
+    nodes = [host for name, host in hosts.items() if name != SWITCH]
+    for host, answer in zip(nodes, health.ask(nodes, deadline.clamp(COMMAND_SECONDS)), strict=True):
+        if answer.error:
+            what = f"libvirtd does not answer ({answer.error}){health.tail(paths, host.name, 'libvirtd')}"
+            raise LabError(what, node=host.name)

@@ -1,0 +1,51 @@
+"""Writing a host's own files, so that a reader sees the old text or the new one, never half of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from nornir_torque_vm.lab.files import DIRECTORIES, LINKS, File
+from nornir_torque_vm.lab.spec import MACHINE_ETC
+
+
+def write_tree(root: Path, files: Iterable[File]) -> None:
+    """Make the host's directories and files below ``root``; what is right already stays untouched."""
+    for directory in DIRECTORIES:
+        path = root / directory.path[1:]
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(directory.mode)
+        os.chown(path, directory.uid, directory.gid)
+    for file in files:
+        write_text(root / file.path[1:], file.text, file.mode)
+    for name, target in (LINKS | etc_links(Path("/etc"))).items():
+        with contextlib.suppress(FileExistsError):
+            (root / name[1:]).symlink_to(target)
+
+
+def etc_links(etc: Path) -> dict[str, str]:
+    """Return links that make the rest of the machine's ``etc`` appear in a host's /etc.
+
+    A link there is copied as it is, since it may lead out of the directory relative to itself.
+    """
+    return {
+        f"/etc/{entry.name}": str(entry.readlink()) if entry.is_symlink() else f"{MACHINE_ETC}/{entry.name}"
+        for entry in etc.iterdir()
+    }
+
+
+def write_text(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file atomically, with ``mode`` from its first moment."""
+    with contextlib.suppress(OSError):
+        if path.read_text(encoding="utf-8") == text:
+            path.chmod(mode)
+            return
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 -- a descriptor, not a path
+        os.fchmod(fd, mode)
+        file.write(text)
+    fresh.replace(path)
