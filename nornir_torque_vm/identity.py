@@ -46,9 +46,8 @@ def mac_address(server: str, job_id: str, rank: int) -> str:
     """
     job_slug(job_id)
     number = (int(_digest(server, job_id)[:16], 16) + rank) % _MAC_NUMBERS
-    first = (number >> 40) << 2 | 0b10
-    octets = first.to_bytes(1, "big") + (number & (1 << 40) - 1).to_bytes(5, "big")
-    return octets.hex(":")
+    high, low = divmod(number, 1 << 40)
+    return (((high << 2 | 0b10) << 40) + low).to_bytes(6, "big").hex(":")
 
 
 def guest_uuid(server: str, job_id: str, attempt: int, nonce: str, rank: int) -> str:

@@ -38,7 +38,7 @@ def parse_nodefile(text: str) -> tuple[Node, ...]:
     """
     slots: dict[str, int] = {}
     for number, line in enumerate(text.split("\n"), start=1):
-        name = line.strip(" \t\r")
+        name = line.strip()
         if name and not name.startswith("#"):
             _check_host(name, f"line {number} of the nodefile")
             slots[name] = slots.get(name, 0) + 1
@@ -55,7 +55,7 @@ def parse_exec_host(text: str) -> tuple[Node, ...]:
     :raises InventoryError: empty, a part without slots, a bad host name or slot range.
     """
     slots: dict[str, set[int]] = {}
-    for part in text.strip(" \t\r\n").split("+"):
+    for part in text.strip().split("+"):
         name, slash, ranges = part.partition("/")
         if not slash:
             raise InventoryError(
@@ -101,7 +101,7 @@ def _fold_group(head: str, tail: str, numbers: Iterable[str]) -> str:
 
 def _successor(digits: str) -> str:
     """Return the next number in the same style: 9 → 10, 09 → 10, 099 → 100; nothing after ""."""
-    return str(int(digits) + 1).zfill(len(digits)) if digits else "no number"
+    return str(int(digits) + 1).zfill(len(digits)) if digits else ""
 
 
 def _slot_range(text: str, host: str) -> range:

@@ -26,7 +26,7 @@ def sample_settings() -> str:
 
 def _entry(field: Field) -> str:
     """Return one setting's lines; JSON's numbers, strings and lists of strings are TOML's too."""
-    help_lines = textwrap.wrap(f"{field.help} ({field.kind.words})", 100, break_on_hyphens=False)
+    help_lines = textwrap.wrap(f"{field.help} ({field.kind.words})", 100)
     value = json.dumps(field.kind.dump(field.default))
     return "".join(f"# {line}\n" for line in help_lines) + f"#{field.name} = {value}\n"
 

@@ -80,6 +80,8 @@ def test_names_of_a_job() -> None:
 def test_known_numbers_stay_the_same() -> None:
     """DHCP leases and site tables outlive a version: the derivation must never change by accident."""
     assert mac_address("head", "17.head", 0) == "62:2f:97:52:8f:9c"
+    assert mac_address("head\udcff", "17.head", 1) == "42:ed:8a:d6:d1:2b"
+    assert guest_uuid("head", "17[3].head", 2, "", 1) == "1cafdcbb-b00d-83a0-81e8-418391ab7c4e"
     assert guest_uuid("head", "17.head", 1, "5eed5eed", 0) == "539ad60e-b885-8641-952f-0ebf56932fce"
 
 

@@ -226,6 +226,7 @@ def test_words_are_written_without_a_comma() -> None:
     ("pattern", "host", "matches"),
     [
         ("", "node1", False),
+        ("", "", False),
         ("*", "node1", True),
         ("node1", "node1", True),
         ("node1", "node10", False),
@@ -283,6 +284,25 @@ def test_a_kind_reads_a_value_or_says_what_it_must_be(name: str, raw: object) ->
     else:
         assert kind.parse(kind.dump(value)) == value
         assert kind.parse(kind.text(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bool", "yes"),
+        ("int", "12"),
+        ("seconds", "0.75"),
+        ("size", "3G"),
+        ("text", "abc"),
+        ("path", "/a/b"),
+        ("choice", "green"),
+        ("hosts", "["),
+    ],
+)
+def test_only_blanks_around_a_value_are_forgiven(name: str, text: str) -> None:
+    """Python's strip() would swallow control characters that somebody may have hidden there."""
+    assert sentence(KINDS[name], f"{text}\x1f")
+    assert sentence(KINDS[name], f"\n{text}")
 
 
 def test_a_kind_without_a_reader_is_no_kind() -> None:

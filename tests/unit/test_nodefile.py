@@ -58,6 +58,13 @@ def test_a_bad_host_name_is_refused_with_its_line(name: str) -> None:
     assert str(caught.value).isprintable()
 
 
+def test_the_bad_name_is_shown_quoted() -> None:
+    """Where, what, and what it should be."""
+    with pytest.raises(InventoryError) as caught:
+        parse_nodefile("n1/0\n")
+    assert str(caught.value).startswith("line 1 of the nodefile has 'n1/0', which is not a host name; ")
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -140,7 +147,7 @@ def test_the_part_that_cannot_be_read_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "slots", ["", "a", "1-", "-1", "3-2", "0-1-2", "0,", "1.5", "100000", "0-999999999", "٣"]
+    "slots", ["", "a", "1-", "-1", "0/1", "3-2", "0-1-2", "0,", "1.5", "100000", "0-999999999", "٣"]
 )
 def test_bad_slots_are_refused(slots: str) -> None:
     """Backward, open and huge ranges, and what is no number."""

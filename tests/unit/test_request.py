@@ -40,6 +40,13 @@ def test_keys_are_read_in_any_case_and_blanks_around_do_not_count() -> None:
     assert parse_request([" VCPUS=1, Ram = 2G "]) == Request(vcpus=1, ram=2 << 30)
 
 
+def test_only_blanks_around_are_forgiven() -> None:
+    """A control character is part of the key or value and refused with it."""
+    for text in ("\nvcpus=1", "vcpus=1\x1f", "\x1f"):
+        with pytest.raises(RequestError):
+            parse_request([text])
+
+
 @pytest.mark.parametrize("texts", [[], [""], ["", "  "]])
 def test_nothing_asked_is_an_empty_request(texts: list[str]) -> None:
     """Every key is left to the site's defaults."""

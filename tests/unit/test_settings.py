@@ -93,6 +93,16 @@ def test_a_file_changes_what_it_names() -> None:
     )
 
 
+def test_a_setting_carries_its_kind_and_help() -> None:
+    """The table is made of what the dataclass fields carry."""
+    from nornir_torque_vm.kinds import Bool
+
+    kind = Bool()
+    made = dataclasses.make_dataclass("Made", [("x", bool, module.setting(kind, True, "help"))])
+    (field,) = dataclasses.fields(made)
+    assert (field.default, dict(field.metadata)) == (True, {"kind": kind, "help": "help"})
+
+
 def test_settings_cannot_be_changed_afterwards() -> None:
     """What was validated stays valid."""
     with pytest.raises(dataclasses.FrozenInstanceError):
