@@ -1,6 +1,6 @@
 """What a user asks for with ``-vm``, and the form in which it rides in the job.
 
-``qsub -l other=vm1:vcpus=2:ram=2147483648`` reaches every root hook in its argv, verbatim, for all
+``qsub -l other=vm1:vcpus=2:ram=2G`` reaches every root hook in its argv, verbatim, for all
 kinds of jobs; a comma would end it there and 2048 bytes hold the whole resource list. So values
 are percent-encoded, and hooks read the result as hostile text: anybody can write ``-l other=``.
 """
