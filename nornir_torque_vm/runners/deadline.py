@@ -106,16 +106,11 @@ class _Run:
 
     def wait(self) -> None:
         """Start the workers and return when each host has its verdict."""
-        for _ in range(min(self.runner.num_workers, len(self.slots))):
-            self._spawn()
+        if not self._judge(time.monotonic()):
+            for _ in range(min(self.runner.num_workers, len(self.slots))):
+                self._spawn()
         while True:
-            now = time.monotonic()
-            if now >= self._end:
-                self._give_up(self.slots, now, cancelled=False)
-            elif self.runner.cancelled or any(map(_was_cancelled, self._limits)):
-                self._give_up(self.slots, now, cancelled=True)
-            else:
-                self._replace_late(now)
+            self._judge(time.monotonic())
             with self._wake:
                 if not self._open:
                     return
@@ -125,6 +120,15 @@ class _Run:
         """Make sure no worker of this run can act or speak any more."""
         for slot in self.slots:
             slot.drop()
+
+    def _judge(self, now: float) -> bool:
+        """Give up the hosts whose time is over; return whether that is all of them."""
+        over, cancelled = now >= self._end, self.runner.cancelled or any(map(_was_cancelled, self._limits))
+        if over or cancelled:
+            self._give_up(self.slots, now, cancelled=not over)
+        else:
+            self._replace_late(now)
+        return over or cancelled
 
     def _next_due(self) -> float:
         """When, on the monotonic clock, the next host may be late.

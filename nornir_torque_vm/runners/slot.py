@@ -59,7 +59,7 @@ class Slot(Processors):
         self.task, self.host = task, host
         self.state = State.QUEUED
         self.result: MultiResult | None = None
-        self.deadline, self.started_at = NEVER, 0.0
+        self.deadline, self.started_at = NEVER, 0.0  # everybody's, until there is one of its own
         self.thread: threading.Thread | None = None
         self._steps: list[Task] = []  # subtasks now running, outermost first
         self._gate = threading.Lock()
@@ -101,16 +101,22 @@ class Slot(Processors):
         with self._gate:
             if self.settled:
                 return False
-            self._settle(State.GIVEN_UP, self._late_result(now, run_started, cancelled))
-            self.deadline.cancel()
+            result = self._late_result(now, run_started, cancelled)
+            self._stop_worker()
+            self._settle(State.GIVEN_UP, result)
             return True
 
     def drop(self) -> None:
         """Close the gate without a verdict: the run itself is being torn down by an exception."""
         with self._gate:
             if not self.settled:
+                self._stop_worker()
                 self.state = State.GIVEN_UP
-                self.deadline.cancel()
+
+    def _stop_worker(self) -> None:
+        """Make the host's own deadline due, if it has one."""
+        if self.state is State.RUNNING:
+            self.deadline.cancel()
 
     def _late_result(self, now: float, run_started: float, cancelled: bool) -> MultiResult:
         """Return the verdict of a given-up host, followed by what its finished subtasks returned."""
