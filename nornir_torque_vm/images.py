@@ -72,14 +72,17 @@ def open_image(pool: str, name: str, *, distro_default: Distro = Distro.DEBIAN) 
         ) from error
     try:
         header = _examine(pool_fd, pool, name, subject)
-        _follow(pool_fd, pool, header, subject, [name])
+        chain = [name]
+        _follow(pool_fd, pool, header, subject, chain)
     finally:
         os.close(pool_fd)
+    path, *backing = (f"{pool.rstrip('/')}/{entry}" for entry in chain)
     return Image(
         name=name,
-        path=f"{pool.rstrip('/')}/{name}",
+        path=path,
         virtual_size=header.virtual_size,
         distro=distro_of(name) or distro_default,
+        backing=tuple(backing),
     )
 
 

@@ -97,6 +97,8 @@ class Image:
     format: str = "qcow2"
     virtual_size: int = 0
     distro: Distro = Distro.DEBIAN
+    backing: tuple[str, ...] = ()
+    """Paths of the images it builds on, all of its format, the topmost first; mostly none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

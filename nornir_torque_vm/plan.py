@@ -232,5 +232,5 @@ def _plan(
         job=Job(**{**job, "owner": Owner(**{**owner, "groups": groups})}),
         nodes=tuple(Node(**node) for node in nodes),
         guests=tuple(Guest(**{**guest, "shape": Shape(**guest["shape"])}) for guest in guests),
-        image=Image(**{**image, "distro": Distro(image["distro"])}),
+        image=Image(**{**image, "distro": Distro(image["distro"]), "backing": tuple(image["backing"])}),
     )

@@ -1,0 +1,74 @@
+"""What every domain of ours says about itself, and reading it back: the truth about what exists.
+
+A domain's ``<metadata>`` survives restarts of libvirtd and can be listed on any node, so destroying
+and reaping need no file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import xml.etree.ElementTree as ET
+
+from nornir_torque_vm.model import Guest, Job
+from nornir_torque_vm.render.encode import xml
+
+METADATA_URI = "urn:nornir-torque-vm:1"
+"""Namespace of our element; the number grows when an older reader would misread it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GuestRecord:
+    """Whose a domain is. ``owner`` is the account's name, ``guest`` the guest's host name."""
+
+    job_id: str
+    server: str
+    attempt: int
+    owner: str
+    nonce: str
+    rank: int
+    guest: str
+
+
+def job_element(job: Job, guest: Guest) -> str:
+    """Return the ``<job>`` element a domain of this guest carries in its metadata.
+
+    :raises RequestError: a value cannot be written into XML.
+    """
+    values = {
+        "server": job.server, "id": job.id, "attempt": str(job.attempt), "owner": job.owner.name,
+        "nonce": job.nonce, "rank": str(guest.rank), "guest": guest.name,
+    }  # fmt: skip
+    attributes = " ".join(f'{name}="{xml(value)}"' for name, value in values.items())
+    return f'<job xmlns="{METADATA_URI}" {attributes}/>'
+
+
+def parse_metadata(text: str) -> GuestRecord | None:
+    """Read the record from a domain's XML, or from the element alone as ``virDomain.metadata`` gives it.
+
+    None when there is none of ours or it is incomplete: what is not known to be ours is left alone.
+    """
+    try:
+        return find_record(ET.fromstring(text))  # noqa: S314 - written by libvirt, not by a guest
+    except ET.ParseError:
+        return None
+
+
+def find_record(domain: ET.Element) -> GuestRecord | None:
+    """Like :func:`parse_metadata`, for XML that has been parsed already."""
+    # virDomain.metadata() takes the namespace away (measured, libvirt 9.0).
+    alone = domain.tag in {"job", f"{{{METADATA_URI}}}job"}
+    element = domain if alone else domain.find(f"metadata/{{{METADATA_URI}}}job")
+    if element is None:
+        return None
+    try:
+        return GuestRecord(
+            job_id=element.attrib["id"],
+            server=element.attrib["server"],
+            attempt=int(element.attrib["attempt"]),
+            owner=element.attrib["owner"],
+            nonce=element.attrib["nonce"],
+            rank=int(element.attrib["rank"]),
+            guest=element.attrib["guest"],
+        )
+    except (KeyError, ValueError):
+        return None

@@ -1,0 +1,121 @@
+"""How the guests of a job get to know each other: names, pinned host keys, the job's own key."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+
+from nornir_torque_vm.errors import InventoryError, NoAddress
+from nornir_torque_vm.fields import show
+from nornir_torque_vm.model import JobKeys, Plan
+from nornir_torque_vm.nodefile import valid_host
+from nornir_torque_vm.render.encode import word
+
+BEGIN, END = "# torque-vm: begin", "# torque-vm: end"
+"""Around what we write into files that hold other things as well."""
+
+_SCRIPT = """\
+set -eu
+umask 022
+
+# home USER: the account's home directory, if the guest has the account
+home() {
+    while IFS=: read -r name password uid gid comment home shell; do
+        if [ "$name" = "$1" ]; then printf %s "$home"; fi
+    done <"$root/etc/passwd"
+}
+
+# block FILE FIRST|LAST TEXT: give FILE a block of ours with TEXT, in place of the one it had
+block() {
+    old=
+    if [ -f "$1" ]; then old=$(sed '/^@BEGIN@$/,/^@END@$/d' "$1"); fi
+    own=$(printf '%s\\n%s\\n%s' '@BEGIN@' "$3" '@END@')
+    # Written, not replaced: the file keeps its owner, mode and security label.
+    case $2 in
+        FIRST) printf '%s\\n' "$own" ${old:+"$old"} >"$1" ;;
+        LAST) printf '%s\\n' ${old:+"$old"} "$own" >"$1" ;;
+    esac
+}
+
+# First, because the guest's own name may stand further down with a loopback address.
+block "$root/etc/hosts" FIRST "$hosts"
+mkdir -p "$root/etc/ssh"
+block "$root/etc/ssh/ssh_known_hosts" LAST "$known_hosts"
+chmod 644 "$root/etc/hosts" "$root/etc/ssh/ssh_known_hosts"
+
+found=$(home "$user")
+home=$root${found:-$default_home}
+[ -d "$home" ] || { echo "torque-vm: the home directory $home of $user does not exist" >&2; exit 1; }
+ssh=$home/.ssh
+umask 077
+mkdir -p "$ssh"
+block "$ssh/known_hosts" LAST "$known_hosts"
+key=$ssh/id_ed25519
+if [ -s "$key" ] && [ "$(cat "$key")" != "$private_key" ]; then
+    echo "torque-vm: $key is the user's own and stays as it is" >&2
+else
+    printf '%s\\n' "$private_key" >"$key"
+    printf '%s\\n' "$public_key" >"$key.pub"
+    chown "$owner" "$key" "$key.pub"
+    chmod 600 "$key"
+    if command -v dropbearconvert >/dev/null; then
+        dropbearconvert openssh dropbear "$key" "$ssh/id_dropbear" 2>/dev/null
+        chown "$owner" "$ssh/id_dropbear"
+    fi
+fi
+chown "$owner" "$ssh" "$ssh/known_hosts"
+chmod 700 "$ssh"
+""".replace("@BEGIN@", BEGIN).replace("@END@", END)
+
+
+def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, root: str = "") -> str:
+    """Return a POSIX shell script that root runs in each guest: ``sh -s`` with it as standard input.
+
+    It names all guests in ``/etc/hosts``, pins their host keys for everybody and for the job's owner
+    (dropbear's client knows no other file), and gives the owner the job's private key. Running it
+    again changes nothing; a key the user had before is left alone.
+
+    :param addresses: guest name → IPv4 address, for every guest of the plan.
+    :param root: directory that stands for ``/``.
+    :raises NoAddress: a guest's address is missing.
+    :raises InventoryError: a name or address is not one.
+    :raises RequestError: a value no shell can hold.
+    """
+    owner = plan.job.owner
+    values = {
+        "root": root,
+        "user": owner.name,
+        "default_home": owner.home,
+        "owner": f"{owner.uid}:{owner.gid}",
+        "hosts": "\n".join(f"{address} {name}" for name, address in _places(plan, addresses)),
+        "known_hosts": known_hosts(plan, addresses, keys).rstrip("\n"),
+        "private_key": keys.user.private.rstrip("\n"),
+        "public_key": keys.user.public.rstrip("\n"),
+    }
+    return "".join(f"{name}={word(value)}\n" for name, value in values.items()) + _SCRIPT
+
+
+def known_hosts(plan: Plan, addresses: Mapping[str, str], keys: JobKeys) -> str:
+    """Return the guests' host keys as a ``known_hosts`` file, by name and by address.
+
+    One name a line: dropbear's client does not read lists. Errors as in :func:`roster_script`.
+    """
+    return "".join(
+        f"{known_as} {' '.join(keys.hosts[name].public.split()[:2])}\n"
+        for name, address in _places(plan, addresses)
+        for known_as in (name, address)
+    )
+
+
+def _places(plan: Plan, addresses: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield name and address of each guest, by rank."""
+    for guest in plan.guests:
+        if not valid_host(guest.name):
+            raise InventoryError(f"{show(guest.name)} is not a host name")
+        address = addresses.get(guest.name)
+        if not address:
+            raise NoAddress("its address is not known", hint="run discover_address first", guest=guest.name)
+        try:
+            yield guest.name, str(ipaddress.ip_address(address))
+        except ValueError:
+            raise InventoryError(f"{show(address)} is not an address", guest=guest.name) from None
