@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nornir_torque_vm.errors import Blame, StateError, TorqueVMError
 from nornir_torque_vm.exitcodes import RunExit
+from nornir_torque_vm.handover import RUN_DIR, HandOver, read_handover
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.render.entry import (
     Entry,
@@ -24,7 +25,6 @@ from nornir_torque_vm.render.entry import (
     status_command,
     vm_nodefile,
 )
-from nornir_torque_vm.state import RUN_DIR, HandOver, read_handover
 
 SSH_FAILED = 255
 """ssh's own exit code; a job may end with the same number, so the guest is asked."""
@@ -114,7 +114,7 @@ def build_entry(handover: HandOver, line: str, shell: str) -> Entry:
 def run(arguments: Sequence[str]) -> int:
     """Run the job's script in the guests and return its exit status."""
     job_id = os.environ.get("PBS_JOBID", "")
-    handover = read_handover(Path(RUN_DIR), job_id)
+    handover = read_handover(RUN_DIR, job_id)
     entry = build_entry(handover, read_line(), arguments[0] if arguments else "/bin/sh")
     ssh = Ssh(handover)
     process = subprocess.Popen(ssh.argv("exec sh -s"), stdin=subprocess.PIPE, start_new_session=True)

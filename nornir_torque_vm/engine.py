@@ -1,0 +1,130 @@
+"""What hooks and commands do with nodes and guests, each run under one shared deadline.
+
+Builds ``Nornir(...)`` by hand: ``InitNornir`` would load every plugin that happens to be installed
+and may write a log file into the current directory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nornir.core import Nornir
+from nornir.core.configuration import Config, LoggingConfig
+from nornir.core.inventory import Inventory
+from nornir.core.plugins.connections import ConnectionPluginRegister
+from nornir.core.processor import Processor, Processors
+from nornir.core.task import AggregatedResult, Result
+
+from nornir_torque_vm.connections.guest_ssh import GuestSshConnection
+from nornir_torque_vm.connections.libvirt import LibvirtConnection
+from nornir_torque_vm.connections.node_shell import NodeShellConnection
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.inventory.build import build_inventory, node_inventory
+from nornir_torque_vm.inventory.records import guests_inventory
+from nornir_torque_vm.found import FoundGuest
+from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Plan
+from nornir_torque_vm.report import Report
+from nornir_torque_vm.runners.deadline import DeadlineRunner
+from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.tasks import boot_guest, destroy, list_guests, publish_roster, survey
+
+WORKERS = 256
+"""Hosts that are worked on at the same time; the limits per node are the connections' business."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Boot:
+    """How the start of a job's guests went: verdicts and, where known, addresses by guest name."""
+
+    report: Report
+    addresses: Mapping[str, str]
+
+
+class Engine:
+    """Runs our tasks on nodes and guests.
+
+    :param deadline: shared by all runs of this engine.
+    :param processors: Nornir processors that watch every run.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        deadline: Deadline,
+        processors: Sequence[Processor] = (),
+        workers: int = WORKERS,
+    ) -> None:
+        self.settings, self.deadline = settings, deadline
+        self.processors = Processors(list(processors))
+        self.runner = DeadlineRunner(num_workers=workers, deadline=deadline)
+        for name, plugin in (
+            ("libvirt", LibvirtConnection), ("node_shell", NodeShellConnection), ("guest_ssh", GuestSshConnection),
+        ):  # fmt: skip
+            ConnectionPluginRegister.register(name, plugin)
+
+    def nornir(self, inventory: Inventory) -> Nornir:
+        """Return a Nornir object over ``inventory`` with this engine's runner and processors."""
+        config = Config(logging=LoggingConfig(enabled=False))
+        return Nornir(inventory=inventory, runner=self.runner, config=config, processors=self.processors)
+
+    def run(
+        self, inventory: Inventory, task: Callable[..., Result], *, role: str = "", **parameters: Any
+    ) -> AggregatedResult:
+        """Run one task on the hosts of ``inventory``, those that failed before included.
+
+        :param role: ``node`` or ``guest``; empty for every host.
+        """
+        nornir = self.nornir(inventory)
+        if role:
+            nornir = nornir.filter(role=role)
+        return nornir.run(task, on_good=True, on_failed=True, **parameters)
+
+    def survey(
+        self, nodes: Sequence[Node], inventory: Inventory | None = None
+    ) -> tuple[dict[str, NodeFacts], Report]:
+        """Find out what the nodes are and what they have free: facts by node name, and the verdicts."""
+        results = self.run(inventory or node_inventory(nodes, self.settings), survey, role="node")
+        facts = {name: multi[0].result for name, multi in results.items() if not multi.failed}
+        return facts, Report.from_results(results)
+
+    def boot(self, plan: Plan, keys: JobKeys, *, base: Inventory | None = None, **parameters: Any) -> Boot:
+        """Bring every guest of the plan from nothing to healthy, then introduce the guests to each other.
+
+        :param base: an administrator's own inventory, whose connection options for nodes count.
+        :param parameters: for the task ``boot_guest``.
+        """
+        inventory = build_inventory(plan, self.settings, keys=keys, base=base)
+        reports = [Report.from_results(self.run(inventory, boot_guest, role="guest", **parameters))]
+        addresses = {guest.name: inventory.hosts[guest.name].hostname or "" for guest in plan.guests}
+        if reports[0].ok and not parameters.get("probe"):
+            introduced = self.run(inventory, publish_roster, role="guest", addresses=addresses)
+            reports.append(Report.from_results(introduced))
+        return Boot(Report.combined(reports), addresses)
+
+    def guests(
+        self, nodes: Sequence[Node], inventory: Inventory | None = None
+    ) -> tuple[list[FoundGuest], Report]:
+        """List the guests of ours that exist on the nodes, by node and rank."""
+        results = self.run(inventory or node_inventory(nodes, self.settings), list_guests, role="node")
+        records = [record for multi in results.values() if not multi.failed for record in multi[0].result]
+        return records, Report.from_results(results)
+
+    def on_guests(
+        self,
+        records: Sequence[FoundGuest],
+        task: Callable[..., Result],
+        keys: JobKeys | None = None,
+        **parameters: Any,
+    ) -> AggregatedResult:
+        """Run a task on guests that were found by :meth:`guests`."""
+        inventory = guests_inventory(records, self.settings, keys=keys)
+        return self.run(inventory, task, role="guest", **parameters)
+
+    def destroy(
+        self, nodes: Sequence[Node], job_id: str, inventory: Inventory | None = None, **parameters: Any
+    ) -> Report:
+        """Remove every guest and every file of a job from the nodes, by asking libvirt what there is."""
+        chosen = inventory or node_inventory(nodes, self.settings)
+        return Report.from_results(self.run(chosen, destroy, role="node", job_id=job_id, **parameters))

@@ -1,0 +1,76 @@
+"""The mother superior's root epilogue: every guest and file of the job goes, on every node.
+
+Runs after failed starts too, so it asks libvirt what exists and takes nothing for granted. Its exit
+code means nothing to TORQUE.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.engine import Engine
+from nornir_torque_vm.hooks.arguments import HookCall, parse_epilogue
+from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
+from nornir_torque_vm.inventory.torque import read_nodefile
+from nornir_torque_vm.model import Node
+from nornir_torque_vm.processors.events import JsonLinesEvents
+from nornir_torque_vm.report import Report
+from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.state import History, JobState
+
+HOOK = "epilogue"
+
+
+class Epilogue:
+    """One run of the epilogue."""
+
+    def __init__(self, call: HookCall, settings: Settings, deadline: Deadline) -> None:
+        self.call, self.settings, self.deadline = call, settings, deadline
+
+    def run(self) -> Report | None:
+        """Destroy the job's guests, then forget the job and keep its history."""
+        job_id = self.call.job_id
+        state = JobState.find(self.settings.run_dir, job_id)
+        nodes = self.nodes(state)
+        history = History.latest(self.settings.history_dir, job_id)
+        with history.events() as events:
+            engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job_id)])
+            report = engine.destroy(nodes, job_id)
+        history.write("teardown", report)
+        for sentence in report.sentences():
+            log(HOOK, job_id, f"not cleaned up: {sentence}")
+        if report.ok:
+            JobState.forget(self.settings.run_dir, job_id)
+            log(HOOK, job_id, f"guests removed from {len(nodes)} nodes")
+        History.prune(self.settings.history_dir, self.settings.history_days)
+        return report
+
+    def nodes(self, state: JobState | None) -> tuple[Node, ...]:
+        """The job's nodes: those of its plan, and those of the nodefile when it got no plan."""
+        plan = state.plan() if state is not None else None
+        if plan is not None:
+            return plan.nodes
+        return read_nodefile(self.call.nodefile)
+
+
+def main() -> None:
+    """Entry of ``python -I -m nornir_torque_vm.hooks.epilogue``; argv as a MOM gives it."""
+    began = time.monotonic()
+    arguments = sys.argv[1:]
+
+    def body() -> Report | None:
+        call = parse_epilogue(arguments, os.environ)
+        settings = settings_module.load()
+        deadline = Deadline(began + settings.prologue_seconds())
+        cancel_on_signal(deadline)
+        return Epilogue(call, settings, deadline).run()
+
+    run_hook(HOOK, arguments[0] if arguments else "?", body)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""What every hook does around its work: order its stdio, judge the end, say it once, leave at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import syslog
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.errors import TorqueVMError
+from nornir_torque_vm.exitcodes import HookExit, hook_exit
+from nornir_torque_vm.hooks.stdio import settle_stdio
+from nornir_torque_vm.report import Report
+
+
+def sentence_of(error: BaseException) -> str:
+    """One line for people; an error nobody foresaw names its class."""
+    if isinstance(error, TorqueVMError):
+        return str(error)
+    return " ".join(f"unexpected {type(error).__name__}: {error}".split())
+
+
+def tell(hook: str, job_id: str, sentence: str) -> None:
+    """One line in syslog, and the same on stderr, which for a batch job is its error file."""
+    syslog.openlog("torque-vm", syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_INFO, f"{hook} job={job_id} {sentence}")
+    print(f"torque-vm: {sentence}", file=sys.stderr)
+
+
+def log(hook: str, job_id: str, sentence: str) -> None:
+    """One line in syslog only: for what the user need not read."""
+    syslog.openlog("torque-vm", syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_INFO, f"{hook} job={job_id} {sentence}")
+
+
+def cancel_on_signal(deadline: Deadline) -> None:
+    """SIGTERM, SIGINT and SIGHUP make the deadline due, so that the hook ends in its own order."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: deadline.cancel())
+
+
+def leave(code: int) -> NoReturn:
+    """End the process now: a thread that hangs inside libvirt must not keep it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            continue
+    os._exit(code)
+
+
+def run_hook(hook: str, job_id: str, body: Callable[[], Report | None]) -> NoReturn:
+    """Run ``body`` and leave with the exit code its report or exception stands for.
+
+    A body that returns None had nothing to do. Python's own codes never get out: a traceback's 1
+    would abort the job, argparse's 2 would requeue it.
+    """
+    settle_stdio()
+    code = HookExit.REQUEUE
+    try:
+        report = body()
+        code = HookExit.START if report is None else hook_exit(report)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, TORQUE gets a code that says what we mean
+        code = hook_exit(error)
+        tell(hook, job_id, sentence_of(error))
+        if not isinstance(error, TorqueVMError):
+            for line in traceback.format_exc().splitlines():
+                log(hook, job_id, line)
+    leave(code)
