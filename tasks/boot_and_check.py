@@ -7,6 +7,7 @@ python tasks/boot_and_check.py node1 node2 --vm vcpus=1,ram=192M --command 'unam
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--command", default="true", help="shell command that has to succeed in each guest")
     parser.add_argument("--settings", help="the settings file; default: the site's")
     options = parser.parse_args()
+    logging.getLogger("nornir").addHandler(logging.NullHandler())  # the results say what failed
     inventory = {
         "hosts": options.hosts or None,
         "settings": options.settings,

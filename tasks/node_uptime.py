@@ -7,6 +7,7 @@ python tasks/node_uptime.py node1 node2
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 
 from nornir import InitNornir
@@ -29,6 +30,7 @@ def main() -> int:
     parser.add_argument("hosts", nargs="*", help="nodes; without any, those of $PBS_NODEFILE")
     parser.add_argument("--settings", help="the settings file; default: the site's")
     options = parser.parse_args()
+    logging.getLogger("nornir").addHandler(logging.NullHandler())  # the results say what failed
     inventory = {"hosts": options.hosts or None, "settings": options.settings}
     with InitNornir(
         inventory={"plugin": "TorqueInventory", "options": inventory},
