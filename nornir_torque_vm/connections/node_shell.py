@@ -4,7 +4,7 @@ netmiko logs in and checks the host key; its ``terminal_server`` type leaves the
 commands run on channels of their own, so that there is an exit status. All hosts of one node share
 one login. ``username``, ``hostname`` and ``port`` are the connection's; ``extras`` are::
 
-    key_file      private key; without one, the account's usual keys
+    key_file      private key; without one, the first of the account's usual ones
     known_hosts   file with the nodes' host keys; without one, the account's usual file
     node          name for messages
 
@@ -37,6 +37,8 @@ COMMAND_TIMEOUT = 60.0
 """Seconds a command may take when neither the caller nor a deadline says less."""
 SESSIONS = 8
 """Commands at once over one login; sshd allows ten sessions, the login itself is one."""
+USUAL_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+"""In ``~/.ssh``; netmiko has to be told one."""
 
 _importing = threading.Lock()
 
@@ -88,7 +90,7 @@ def connect(login: Login, wanted: Callable[[], bool]) -> Session:
             port=login.port,
             username=login.user,
             use_keys=True,
-            key_file=login.key_file or None,
+            key_file=login.key_file,
             ssh_strict=True,
             system_host_keys=not login.known_hosts,
             alt_host_keys=bool(login.known_hosts),
@@ -110,6 +112,12 @@ def _alive(session: Session) -> bool:
 
 pool: Pool[Login, Session] = Pool(connect, _close, _alive, users_per_link=1)
 """The logins of this process; at most one per node and account, whoever shares it."""
+
+
+def _usual_key() -> str:
+    """Return the first key of the calling account that exists; empty when it has none."""
+    candidates = (Path.home() / ".ssh" / name for name in USUAL_KEYS)
+    return next((str(path) for path in candidates if path.is_file()), "")
 
 
 class NodeShellConnection:
@@ -141,10 +149,13 @@ class NodeShellConnection:
             host=hostname or "",
             port=port or 22,
             user=username or "root",
-            key_file=str(options.get("key_file") or ""),
+            key_file=str(options.get("key_file") or _usual_key()),
             known_hosts=str(options.get("known_hosts") or ""),
         )
         self._node = str(options.get("node") or hostname or "")
+        if not self._login.key_file:
+            hint = "set node_shell_key in the settings"
+            raise NodeShellError("there is no private key to log in with", hint=hint, node=self._node)
         for role, path in (("key", self._login.key_file), ("known hosts", self._login.known_hosts)):
             if path and not Path(path).is_file():
                 raise NodeShellError(f"the {role} file {path} does not exist", node=self._node)
@@ -210,6 +221,7 @@ class NodeShellConnection:
             return DeadlineExceeded(f"{what}: the time is up", node=self._node)
         if isinstance(error, TimeoutError):
             return NodeShellError(f"{what}: no answer in time", hint="is its sshd hung?", node=self._node)
-        text = " ".join(str(error).split("Common causes")[0].split()) or type(error).__name__
+        cause = error.__context__ or error  # netmiko wraps one sentence of paramiko into twelve lines
+        text = " ".join(str(cause).split()) or type(cause).__name__
         hint = "check node_shell_user, node_shell_key and node_shell_known_hosts in the settings"
         return NodeShellError(f"{what}: {text.rstrip('.')}", hint=hint, node=self._node)
