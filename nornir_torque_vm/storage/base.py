@@ -1,0 +1,44 @@
+"""What both kinds of storage say and refuse alike."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from nornir_torque_vm.errors import StorageError
+from nornir_torque_vm.fields import show
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers that mean: no room."""
+
+# No leading dot: such names are unfinished files. 200 leaves room for what libvirt and we append.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+
+
+def checked(name: str) -> str:
+    """Return ``name`` if it is the name of a volume: a plain file name that no shell or XML minds.
+
+    :raises StorageError: it is not.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise StorageError(f"{show(name)} is not the name of a volume")
+    return name
+
+
+def no_space(directory: str, node: str) -> StorageError:
+    """The file system that holds the volumes is full."""
+    hint = "free some space there, or set volume_dir to a directory on a larger one"
+    return StorageError(f"no space is left on the file system of {directory}", hint=hint, node=node)
+
+
+def missing(path: str, node: str) -> StorageError:
+    """There is no such volume."""
+    return StorageError(f"there is no volume {path}", node=node)
+
+
+def is_elsewhere(path: str, found: str, node: str) -> StorageError:
+    """The storage pool is not in the directory the settings name."""
+    hint = "when no guest uses it: virsh pool-destroy torque-vm"
+    return StorageError(
+        f"the storage pool is in {found}, volume_dir in the settings says {path}", hint=hint, node=node
+    )

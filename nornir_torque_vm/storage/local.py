@@ -1,0 +1,128 @@
+"""Volumes as files of this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from nornir_torque_vm.deadline import current
+from nornir_torque_vm.errors import StorageError
+from nornir_torque_vm.model import Image
+from nornir_torque_vm.qcow2 import overlay_bytes
+from nornir_torque_vm.storage import READ_LIMIT
+from nornir_torque_vm.storage.base import FULL, checked, missing, no_space
+
+DIRECTORY_MODE = 0o711
+"""Like that of libvirt's own pools: a guest's emulator may pass through, nobody else may look."""
+_FILE_MODE = 0o600
+_WRITABLE_BY_OTHERS = 0o022
+
+
+class LocalStorage:
+    """A :class:`~nornir_torque_vm.storage.Storage` in a directory, which is made when it is missing.
+
+    Links are never followed, and a file appears under its name only when it is complete.
+
+    :param directory: absolute path.
+    :param node: this machine's name, for messages.
+    """
+
+    def __init__(self, directory: str, *, node: str = "") -> None:
+        self.directory, self._node = directory, node
+
+    def path(self, name: str) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        return f"{self.directory}/{checked(name)}"
+
+    def overlay(self, name: str, image: Image) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`.
+
+        :raises ImageError: the image's size is not known.
+        """
+        return self.put(name, overlay_bytes(image.path, image.format, image.virtual_size))
+
+    def put(self, name: str, data: bytes) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        path = self.path(name)
+        current.get().check()
+        with self._errors(f"{path} cannot be written"), self._open() as folder:
+            unfinished = f".{name}.{secrets.token_hex(4)}"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(unfinished, flags, _FILE_MODE, dir_fd=folder)
+            try:
+                with os.fdopen(fd, "wb", buffering=0) as file:
+                    _write_all(file.fileno(), data)
+                os.replace(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except BaseException:
+                os.unlink(unfinished, dir_fd=folder)
+                raise
+        return path
+
+    def read(self, name: str, offset: int = 0, limit: int = READ_LIMIT) -> bytes:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        path = self.path(name)
+        with self._errors(f"{path} cannot be read"), self._open() as folder:
+            # Not blocking: a FIFO of that name would otherwise hold us until somebody writes.
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            try:
+                fd = os.open(name, flags, dir_fd=folder)
+            except FileNotFoundError:
+                raise missing(path, self._node) from None
+            with os.fdopen(fd, "rb", buffering=0) as file:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode):
+                    raise StorageError(f"{path} is not a regular file", node=self._node)
+                start = offset if offset >= 0 else max(0, status.st_size + offset)
+                return os.pread(file.fileno(), limit, start)
+
+    def remove(self, name: str) -> bool:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        with self._errors(f"{self.path(name)} cannot be removed"), self._open() as folder:
+            try:
+                os.unlink(name, dir_fd=folder)
+            except FileNotFoundError:
+                return False
+            return True
+
+    def names(self, prefix: str) -> list[str]:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        with self._errors(f"{self.directory} cannot be listed"), self._open() as folder:
+            return sorted(
+                name
+                for name in os.listdir(folder)  # noqa: PTH208 - a descriptor, not a path
+                if name.startswith(prefix) and not name.startswith(".")
+            )
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[int]:
+        """Lend a descriptor of the directory."""
+        Path(self.directory).mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
+        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            status = os.fstat(folder)
+            if status.st_uid not in {0, os.geteuid()} or status.st_mode & _WRITABLE_BY_OTHERS:
+                hint = f"chown root {self.directory}; chmod 711 {self.directory}"
+                raise StorageError(f"others may write into {self.directory}", hint=hint, node=self._node)
+            yield folder
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in FULL:
+                raise no_space(self.directory, self._node) from error
+            raise StorageError(f"{what}: {error.strerror}", node=self._node) from error
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    """Write everything: a nearly full disk takes a part and refuses only the rest."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

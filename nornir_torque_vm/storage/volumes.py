@@ -1,0 +1,266 @@
+"""Volumes as libvirt volumes: everything goes over the connection, nothing through a file system of ours.
+
+Facts this is built on (libvirt 9.0, measured on two nodes over a remote connection):
+
+* A transient pool is forgotten when its libvirtd's host restarts, its directory stays. So the pool is
+  made when it is missing, at any call; several may try at once and all but one get code 9.
+* A pool knows the files that were there when it was made or refreshed, and those made through it. What
+  virtlogd wrote has to be looked for with a refresh; from then on its handle sees it grow.
+* Refreshing is refused while a volume is being made, in any connection.
+* A refresh that fails takes a transient pool away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from nornir_torque_vm.deadline import current
+from nornir_torque_vm.errors import StorageError
+from nornir_torque_vm.model import Image
+from nornir_torque_vm.render.encode import xml
+from nornir_torque_vm.storage import READ_LIMIT
+from nornir_torque_vm.storage.base import FULL, checked, is_elsewhere, missing, no_space
+
+T = TypeVar("T")
+
+POOL = "torque-vm"
+"""Name of our storage pool on every node."""
+
+_WITH_BUILD = 1
+"""``VIR_STORAGE_POOL_CREATE_WITH_BUILD``: makes the directory, its parents too, mode 0711."""
+_INTERNAL_ERROR = 1
+"""``VIR_ERR_INTERNAL_ERROR``: among others what a refresh gets while a volume is being made."""
+_OPERATION_FAILED = 9
+"""``VIR_ERR_OPERATION_FAILED``: what the second of two who make the same pool gets."""
+_SYSTEM_ERROR = 38
+"""``VIR_ERR_SYSTEM_ERROR``; its first number is the ``errno``."""
+_NO_POOL, _NO_VOLUME, _INVALID, _EXISTS = 49, 50, 55, 90
+"""``VIR_ERR_NO_STORAGE_POOL``, ``NO_STORAGE_VOL``, ``OPERATION_INVALID`` (the pool is not active),
+``STORAGE_VOL_EXIST``."""
+
+_PATIENCE, _PAUSE = 60, 0.05
+"""Attempts at what others are doing at the same moment, and the seconds between: 3 s in all."""
+_CHUNK = 262_144
+"""Bytes of one message of a stream; libvirt cuts larger ones itself."""
+
+
+class VolumeStorage:
+    """A :class:`~nornir_torque_vm.storage.Storage` behind a libvirt connection. Thread-safe.
+
+    :param conn: an open ``libvirt.virConnect``.
+    :param directory: absolute path on the node.
+    :param node: the node's name, for messages.
+    """
+
+    def __init__(self, conn: Any, directory: str, *, node: str = "") -> None:
+        self.directory = directory
+        self._conn, self._node = conn, node
+        self._pool: Any = None
+
+    def path(self, name: str) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        return f"{self.directory}/{checked(name)}"
+
+    def overlay(self, name: str, image: Image) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`; a size of 0 is taken from the image."""
+        path = self.path(name)
+        described = _volume_xml(name, image.virtual_size, "qcow2", base=image)
+        self._with_pool(lambda pool: self._create(pool, name, described))
+        return path
+
+    def put(self, name: str, data: bytes) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        path = self.path(name)
+        described = _volume_xml(name, len(data), "raw")
+
+        def make(pool: Any) -> None:
+            volume = self._create(pool, name, described)
+            if data:
+                self._upload(volume, data)
+
+        self._with_pool(make)
+        return path
+
+    def read(self, name: str, offset: int = 0, limit: int = READ_LIMIT) -> bytes:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        path = self.path(name)
+
+        def download(pool: Any) -> bytes:
+            volume = _find(pool, name)
+            if volume is None:
+                raise missing(path, self._node)
+            start = offset
+            if offset < 0:
+                _, size, _ = volume.info()
+                start = max(0, size + offset)
+            return self._download(volume, start, limit) if limit > 0 else b""
+
+        return self._with_pool(download)
+
+    def remove(self, name: str) -> bool:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        checked(name)
+        return self._with_pool(lambda pool: _delete(_find(pool, name)))
+
+    def names(self, prefix: str) -> list[str]:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+
+        def names(pool: Any) -> list[str]:
+            _refresh(pool)
+            return sorted(
+                name for volume in pool.listAllVolumes() if (name := volume.name()).startswith(prefix)
+            )
+
+        return self._with_pool(names)
+
+    def _with_pool(self, action: Callable[[Any], T]) -> T:
+        """Do something with our pool; again with a new one if it went away in the meantime."""
+        with self._errors():
+            if self._pool is not None:
+                with _Forgiving(_NO_POOL, _INVALID):
+                    return action(self._pool)
+            self._pool = self._open_pool()
+            return action(self._pool)
+
+    def _open_pool(self) -> Any:
+        """Return our pool, made or started when necessary, whoever else is doing the same."""
+        for _ in range(_PATIENCE):
+            with _Forgiving(_NO_POOL, _INVALID):
+                pool = self._conn.storagePoolLookupByName(POOL)
+                if not pool.isActive():
+                    pool.create(_WITH_BUILD)
+                return self._in_place(pool)
+            with _Forgiving(_OPERATION_FAILED):
+                return self._conn.storagePoolCreateXML(_pool_xml(self.directory), _WITH_BUILD)
+            current.get().sleep(_PAUSE)
+        hint = f"see virsh pool-list --all: another pool may have {self.directory}"
+        raise StorageError(f"the storage pool {POOL} cannot be made", hint=hint, node=self._node)
+
+    def _in_place(self, pool: Any) -> Any:
+        """Return ``pool`` if it is where our paths point."""
+        found = ET.fromstring(pool.XMLDesc(0)).findtext("target/path", "")  # noqa: S314 - libvirtd's own
+        if found.rstrip("/") != self.directory.rstrip("/"):
+            raise is_elsewhere(self.directory, found, self._node)
+        return pool
+
+    def _create(self, pool: Any, name: str, described: str) -> Any:
+        """Make a volume; what has its name is removed first."""
+        current.get().check()
+        with _Forgiving(_EXISTS):
+            return pool.createXML(described)
+        _delete(_find(pool, name))
+        return pool.createXML(described)
+
+    def _upload(self, volume: Any, data: bytes) -> None:
+        """Fill a new volume; one that could not be filled is removed."""
+        from libvirt import libvirtError
+
+        stream = self._conn.newStream()
+        try:
+            volume.upload(stream, 0, len(data))
+            sent = 0
+            while sent < len(data):
+                sent += stream.send(data[sent : sent + _CHUNK])
+            stream.finish()
+        except libvirtError:
+            for undo in (stream.abort, volume.delete):
+                with contextlib.suppress(libvirtError):
+                    undo()
+            raise
+
+    def _download(self, volume: Any, offset: int, limit: int) -> bytes:
+        stream = self._conn.newStream()
+        volume.download(stream, offset, limit)
+        data = bytearray()
+        while chunk := stream.recv(_CHUNK):
+            data += chunk
+        stream.finish()
+        return bytes(data)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn a ``libvirtError`` into ours."""
+        from libvirt import libvirtError
+
+        from nornir_torque_vm.connections.libvirt import map_error
+
+        try:
+            yield
+        except libvirtError as error:
+            if _is_full(error):
+                raise no_space(self.directory, self._node) from error
+            raise map_error(error, self._node) from error
+
+
+def _find(pool: Any, name: str) -> Any:
+    """Return the volume or None; the pool is told to look again before it is believed."""
+    with _Forgiving(_NO_VOLUME):
+        return pool.storageVolLookupByName(name)
+    _refresh(pool)
+    with _Forgiving(_NO_VOLUME):
+        return pool.storageVolLookupByName(name)
+    return None
+
+
+def _delete(volume: Any) -> bool:
+    """Delete a volume, if there is one and it is still there."""
+    if volume is not None:
+        with _Forgiving(_NO_VOLUME):
+            volume.delete()
+            return True
+    return False
+
+
+def _refresh(pool: Any) -> None:
+    """Make the pool look at its directory, as soon as nobody is making a volume in it."""
+    for _ in range(_PATIENCE):
+        with _Forgiving(_INTERNAL_ERROR):
+            pool.refresh()
+            return
+        current.get().sleep(_PAUSE)
+    pool.refresh()
+
+
+class _Forgiving:
+    """Ends its ``with`` block quietly at a ``libvirtError`` of these codes."""
+
+    def __init__(self, *codes: int) -> None:
+        self._codes = codes
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
+        """Return whether the block may end like this."""
+        from libvirt import libvirtError
+
+        return isinstance(error, libvirtError) and error.get_error_code() in self._codes
+
+
+def _is_full(error: Any) -> bool:
+    if error.get_error_code() == _SYSTEM_ERROR:
+        return error.get_int1() in FULL
+    # Overlays are made by qemu-img, whose exit status carries no number.
+    return error.get_error_code() == _INTERNAL_ERROR and os.strerror(errno.ENOSPC) in str(error)
+
+
+def _pool_xml(directory: str) -> str:
+    return f'<pool type="dir"><name>{POOL}</name><target><path>{xml(directory)}</path></target></pool>'
+
+
+def _volume_xml(name: str, capacity: int, form: str, base: Image | None = None) -> str:
+    backing = (
+        f'<backingStore><path>{xml(base.path)}</path><format type="{xml(base.format)}"/></backingStore>'
+        if base
+        else ""
+    )
+    return (
+        f'<volume><name>{xml(name)}</name><capacity unit="bytes">{capacity}</capacity>'
+        f'<allocation unit="bytes">0</allocation><target><format type="{form}"/>'
+        f"<permissions><mode>0600</mode></permissions></target>{backing}</volume>"
+    )
