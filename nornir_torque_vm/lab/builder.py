@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.errors import DeadlineExceeded, LabError
+from nornir_torque_vm.errors import LabError
 from nornir_torque_vm.lab import health, node_init, processes, record
 from nornir_torque_vm.lab.layout import SWITCH, LabPaths
 from nornir_torque_vm.lab.record import Running
@@ -51,16 +52,14 @@ class Birth:
         :raises LabError: it never came, or is gone already.
         """
         spec = self._paths.spec(self.name)
-        while deadline.remaining() > 0.0:
+        for _ in _looks(deadline):
             host = record.find(self.name, spec, self._orders, sys.executable)
             if host is not None:
                 return host
             if not processes.serving(spec):
                 break
-            deadline.sleep(POLL)
-        raise LabError(
-            f"its namespaces cannot be made{health.tail(self._paths, self.name, 'init')}", node=self.name
-        )
+        log = health.tail(self._paths, self.name, "init")
+        raise LabError(f"its namespaces cannot be made{log}", node=self.name)
 
     def go(self) -> None:
         """Let it start its daemons; from now on it lives on its own."""
@@ -84,22 +83,26 @@ def await_hosts(paths: LabPaths, hosts: Mapping[str, Running], deadline: Deadlin
     :raises LabError: one ended or is not ready in time; quotes the end of its log.
     """
     waiting = dict(hosts)
-    try:
-        while waiting:
-            for name, host in list(waiting.items()):
-                health.check(paths, host)
-                if health.is_up(host):
-                    del waiting[name]
-            if waiting:
-                deadline.sleep(POLL)
-    except DeadlineExceeded:
-        name = next(iter(waiting))
+    for _ in _looks(deadline):
+        for name, host in list(waiting.items()):
+            health.check(paths, host)
+            if health.is_up(host):
+                del waiting[name]
+        if not waiting:
+            break
+    for name in waiting:
         programs, log = ("dnsmasq", "dnsmasq") if name == SWITCH else ("libvirtd or sshd", "libvirtd")
-        raise LabError(
-            f"{programs} was not ready in time{health.tail(paths, name, log)}", node=name
-        ) from None
+        raise LabError(f"{programs} was not ready in time{health.tail(paths, name, log)}", node=name)
     nodes = [host for name, host in hosts.items() if name != SWITCH]
     for host, answer in zip(nodes, health.ask(nodes, deadline.clamp(COMMAND_SECONDS)), strict=True):
         if answer.error:
-            what = f"libvirtd does not answer ({answer.error}){health.tail(paths, host.name, 'libvirtd')}"
-            raise LabError(what, node=host.name)
+            health.check(paths, host)
+            log = health.tail(paths, host.name, "libvirtd")
+            raise LabError(f"libvirtd does not answer ({answer.error}){log}", node=host.name)
+
+
+def _looks(deadline: Deadline) -> Iterator[None]:
+    """Yield at short, even intervals until the deadline: a host is up in less than a second."""
+    while deadline.remaining() > 0.0:
+        yield
+        time.sleep(deadline.clamp(POLL))

@@ -132,9 +132,10 @@ class Lab:
         found.save(self.paths.record)
         fresh = [name for name in orders if name not in kept]
         with contextlib.ExitStack() as stack:
-            births = [builder.Birth(self.paths, name, orders[name]) for name in fresh]
-            for birth in births:
-                stack.callback(birth.abandon)
+            births = []
+            for name in fresh:
+                births.append(builder.Birth(self.paths, name, orders[name]))
+                stack.callback(births[-1].abandon)
             hosts = {**kept, **{birth.name: birth.find(deadline) for birth in births}}
             network.lay_network(self.paths, nodes, hosts, set(fresh), deadline)
             dataclasses.replace(found, hosts=hosts).save(self.paths.record)

@@ -45,10 +45,6 @@ def _lay_cable(paths: LabPaths, node: LabNode, host: Running, switch: Running, d
     """Repeats, because the end of a dead node's cable stays in the switch until the kernel has tidied up."""
     error: LabError | None = None
     for _ in deadline.backoff():
-        health.check(paths, host)
-        health.check(paths, switch)
-        _ip(host, "link del eth0\n", node.name, check=False)
-        _ip(switch, f"link del {node.name}\n", SWITCH, check=False)
         try:
             _ip(host, cable_commands(node, switch.init), node.name)
             _ip(switch, port_commands(node), SWITCH)
@@ -56,19 +52,26 @@ def _lay_cable(paths: LabPaths, node: LabNode, host: Running, switch: Running, d
             error = exc
         else:
             return
+        health.check(paths, host)
+        health.check(paths, switch)
+        _ip(host, "link del eth0\n", node.name, check=False)
+        _ip(switch, f"link del {node.name}\n", SWITCH, check=False)
     raise error or LabError("no time left to lay its cable", node=node.name)
 
 
 def _ip(host: Running, commands: str, name: str, *, check: bool = True) -> None:
-    done = subprocess.run(
-        [*host.enter_network(), "/usr/sbin/ip", "-batch", "-"],
-        input=commands,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [*host.enter_network(), "/usr/sbin/ip", "-batch", "-"],
+            input=commands,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise LabError(f"its network was not made within {COMMAND_SECONDS:g} s", node=name) from None
     if check and done.returncode:
         message = " ".join(done.stderr.split()) or f"code {done.returncode}"
         raise LabError(f"its network cannot be made: ip: {message}", node=name)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from nornir_torque_vm.lab.layout import LabNode
 from nornir_torque_vm.lab.tree import write_text
 from nornir_torque_vm.model import KeyPair
+from nornir_torque_vm.sshkeys import make_key
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -96,7 +97,7 @@ def _make(now: float) -> LabKeys:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    return LabKeys(now, _pem(_authority(key, now)), _private_pem(key), _ssh_key(), {})
+    return LabKeys(now, _pem(_authority(key, now)), _private_pem(key), make_key("lab-root"), {})
 
 
 def _authority(key: ec.EllipticCurvePrivateKey, now: float) -> x509.Certificate:
@@ -118,7 +119,7 @@ def _node_keys(node: LabNode, keys: LabKeys) -> NodeKeys:
 
     # libvirt wants the usage "key encipherment", which only RSA keys can have
     key = rsa.generate_private_key(65537, RSA_BITS)
-    return NodeKeys(_pem(_certificate(node, key, keys)), _private_pem(key), _ssh_key())
+    return NodeKeys(_pem(_certificate(node, key, keys)), _private_pem(key), make_key(node.name))
 
 
 def _certificate(node: LabNode, key: rsa.RSAPrivateKey, keys: LabKeys) -> x509.Certificate:
@@ -191,15 +192,3 @@ def _private_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
-
-
-def _ssh_key() -> KeyPair:
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ed25519
-
-    key = ed25519.Ed25519PrivateKey.generate()
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    )
-    public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return KeyPair(private.decode(), public.decode())

@@ -18,6 +18,8 @@ from nornir_torque_vm.errors import LabError
 
 INIT = "node_init.py"
 PROC = Path("/proc")
+PATIENCE = 4
+"""Looks for which a parent is left to end by itself: about half a second."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,21 +107,25 @@ def end(directory: Path, deadline: Deadline, spare: Collection[Path] = ()) -> in
     """Kill every process of the lab in ``directory`` and wait until all are gone.
 
     Looks again until it finds none, since a process may start another while it is looked for. With
-    the first process of a host ends everything else in it: the kernel sees to that.
+    the first process of a host ends everything else in it: the kernel sees to that. Parents are given
+    time to collect their dead children and end by themselves, so that no dead process keeps a namespace.
 
     :param spare: hosts with these init.json files go on.
-    :return: how many processes were killed.
+    :return: how many processes were ended.
     :raises LabError: some are still there at the deadline.
     """
-    killed: set[tuple[int, int]] = set()
+    ended: set[tuple[int, int]] = set()
+    parents: set[int] = set()
     left: list[Process] = []
-    for _ in deadline.backoff():
+    for attempt in deadline.backoff():
         left = below(directory, spare)
         if not left:
-            return len(killed)
+            return len(ended)
+        parents |= {process.parent for process in left}
         for victim in left:
-            kill(victim)
-            killed.add((victim.pid, victim.start))
+            ended.add((victim.pid, victim.start))
+            if victim.pid not in parents or attempt >= PATIENCE:
+                kill(victim)
     raise LabError(
         f"processes {', '.join(str(p.pid) for p in left)} of the lab cannot be ended",
         hint="they may wait for a device; see their state in /proc/PID/status",

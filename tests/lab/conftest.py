@@ -1,0 +1,48 @@
+"""A lab of two nodes for all tests that need real ones, and how those tests are skipped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nornir_torque_vm.lab import Lab, tools
+from nornir_torque_vm.lab.layout import cache_dir
+
+
+def why_not() -> str:
+    """Why no lab can be built here; empty when one can."""
+    if os.geteuid() != 0:
+        return "the lab needs root"
+    missing = tools.missing()
+    return f"the lab needs {', '.join(missing)}" if missing else ""
+
+
+@pytest.fixture(scope="session")
+def lab_possible() -> None:
+    """Skip where no lab can be built."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def lab(lab_possible: None) -> Iterator[Lab]:
+    """Two nodes, up, shared by all tests of the session: leave them as you found them."""
+    remove_forgotten()
+    cluster = Lab(f"test-{os.getpid()}", nodes=2)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def remove_forgotten() -> None:
+    """Remove the labs of test sessions that were killed; their names end in a process id that is gone."""
+    for state in (cache_dir() / "lab").glob("test-*"):
+        owner = state.name.split("-")[1]
+        if state.is_dir() and not Path("/proc", owner).exists():
+            Lab(state.name).down()
