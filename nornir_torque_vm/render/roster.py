@@ -14,7 +14,11 @@ from nornir_torque_vm.render.encode import word
 BEGIN, END = "# torque-vm: begin", "# torque-vm: end"
 """Around what we write into files that hold other things as well."""
 
-_SCRIPT = """\
+SPOOL = "/var/spool/torque"
+"""PBS_HOME of a MOM as TORQUE installs it."""
+
+_SCRIPT = (
+    """\
 set -eu
 umask 022
 
@@ -36,6 +40,13 @@ block() {
         LAST) printf '%s\\n' ${old:+"$old"} "$own" >"$1" ;;
     esac
 }
+
+# The job finds its script and its nodefile at the paths it knows from the node.
+for folder in aux mom_priv/jobs; do
+    mkdir -p "$root@SPOOL@/$folder"
+    chown "$owner" "$root@SPOOL@/$folder"
+    chmod 700 "$root@SPOOL@/$folder"
+done
 
 # First, because the guest's own name may stand further down with a loopback address.
 block "$root/etc/hosts" FIRST "$hosts"
@@ -65,13 +76,16 @@ else
 fi
 chown "$owner" "$ssh" "$ssh/known_hosts"
 chmod 700 "$ssh"
-""".replace("@BEGIN@", BEGIN).replace("@END@", END)
+""".replace("@BEGIN@", BEGIN)
+    .replace("@END@", END)
+    .replace("@SPOOL@", SPOOL)
+)
 
 
 def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, root: str = "") -> str:
     """Return a POSIX shell script that root runs in each guest: ``sh -s`` with it as standard input.
 
-    It names all guests in ``/etc/hosts``, pins their host keys for everybody and for the job's owner
+    It makes the directories of the job's script and nodefile, names all guests in ``/etc/hosts``, pins their host keys for everybody and for the job's owner
     (dropbear's client knows no other file), and gives the owner the job's private key. Running it
     again changes nothing; a key the user had before is left alone.
 
