@@ -85,9 +85,10 @@ chmod 700 "$ssh"
 def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, root: str = "") -> str:
     """Return a POSIX shell script that root runs in each guest: ``sh -s`` with it as standard input.
 
-    It makes the directories of the job's script and nodefile, names all guests in ``/etc/hosts``, pins their host keys for everybody and for the job's owner
-    (dropbear's client knows no other file), and gives the owner the job's private key. Running it
-    again changes nothing; a key the user had before is left alone.
+    It makes the directories of the job's script and nodefile, names all guests in ``/etc/hosts``, pins
+    their host keys for everybody and for the job's owner (dropbear's client knows no other file), and
+    gives the owner the job's private key. Running it again changes nothing; a key the user had before
+    is left alone.
 
     :param addresses: guest name → IPv4 address, for every guest of the plan.
     :param root: directory that stands for ``/``.
