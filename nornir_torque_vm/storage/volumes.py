@@ -8,6 +8,8 @@ Facts this is built on (libvirt 9.0, measured on two nodes over a remote connect
   virtlogd wrote has to be looked for with a refresh; from then on its handle sees it grow.
 * Refreshing is refused while a volume is being made, in any connection.
 * A refresh that fails takes a transient pool away.
+* An error of an upload's last write gets lost: the stream ends well and the file has zeros where the data
+  should be. So room is reserved beforehand, and what was written is read back.
 """
 
 from __future__ import annotations
@@ -40,8 +42,8 @@ _OPERATION_FAILED = 9
 _SYSTEM_ERROR = 38
 """``VIR_ERR_SYSTEM_ERROR``; its first number is the ``errno``."""
 _NO_POOL, _NO_VOLUME, _INVALID, _EXISTS = 49, 50, 55, 90
-"""``VIR_ERR_NO_STORAGE_POOL``, ``NO_STORAGE_VOL``, ``OPERATION_INVALID`` (the pool is not active),
-``STORAGE_VOL_EXIST``."""
+"""``VIR_ERR_NO_STORAGE_POOL``, ``NO_STORAGE_VOL``, ``OPERATION_INVALID`` (the pool is not active, or a file
+it does not know has the new volume's name), ``STORAGE_VOL_EXIST``."""
 
 _PATIENCE, _PAUSE = 60, 0.05
 """Attempts at what others are doing at the same moment, and the seconds between: 3 s in all."""
@@ -151,15 +153,13 @@ class VolumeStorage:
     def _create(self, pool: Any, name: str, described: str) -> Any:
         """Make a volume; what has its name is removed first."""
         current.get().check()
-        with _Forgiving(_EXISTS):
+        with _Forgiving(_EXISTS, _INVALID):
             return pool.createXML(described)
         _delete(_find(pool, name))
         return pool.createXML(described)
 
     def _upload(self, volume: Any, data: bytes) -> None:
         """Fill a new volume; one that could not be filled is removed."""
-        from libvirt import libvirtError
-
         stream = self._conn.newStream()
         try:
             volume.upload(stream, 0, len(data))
@@ -167,11 +167,15 @@ class VolumeStorage:
             while sent < len(data):
                 sent += stream.send(data[sent : sent + _CHUNK])
             stream.finish()
-        except libvirtError:
-            for undo in (stream.abort, volume.delete):
-                with contextlib.suppress(libvirtError):
-                    undo()
+            self._compare(volume, data)
+        except BaseException:
+            _undo(stream.abort, volume.delete)
             raise
+
+    def _compare(self, volume: Any, data: bytes) -> None:
+        if self._download(volume, 0, len(data)) != data:
+            hint = "look at its file system: is it full or damaged?"
+            raise StorageError(f"{volume.path()} was not written completely", hint=hint, node=self._node)
 
     def _download(self, volume: Any, offset: int, limit: int) -> bytes:
         stream = self._conn.newStream()
@@ -216,6 +220,15 @@ def _delete(volume: Any) -> bool:
     return False
 
 
+def _undo(*steps: Callable[[], object]) -> None:
+    """Take each step, whether or not the others can be taken."""
+    from libvirt import libvirtError
+
+    for step in steps:
+        with contextlib.suppress(libvirtError):
+            step()
+
+
 def _refresh(pool: Any) -> None:
     """Make the pool look at its directory, as soon as nobody is making a volume in it."""
     for _ in range(_PATIENCE):
@@ -254,13 +267,14 @@ def _pool_xml(directory: str) -> str:
 
 
 def _volume_xml(name: str, capacity: int, form: str, base: Image | None = None) -> str:
+    """Describe a volume; one without a base gets all its room at once."""
     backing = (
+        "<allocation>0</allocation>"
         f'<backingStore><path>{xml(base.path)}</path><format type="{xml(base.format)}"/></backingStore>'
         if base
         else ""
     )
     return (
-        f'<volume><name>{xml(name)}</name><capacity unit="bytes">{capacity}</capacity>'
-        f'<allocation unit="bytes">0</allocation><target><format type="{form}"/>'
-        f"<permissions><mode>0600</mode></permissions></target>{backing}</volume>"
+        f'<volume><name>{xml(name)}</name><capacity unit="bytes">{capacity}</capacity>{backing}'
+        f'<target><format type="{form}"/><permissions><mode>0600</mode></permissions></target></volume>'
     )
