@@ -51,7 +51,7 @@ DIRECTORIES = (
     Directory(PKI, 0o700),
     Directory(SSH, 0o700),
     Directory("/home"),
-    Directory("/root", 0o700),
+    Directory("/root", 0o711),  # an interpreter below it must be reachable for the job owner too
     Directory("/root/.ssh", 0o700),
     Directory("/srv"),
     Directory("/var/cache"),
