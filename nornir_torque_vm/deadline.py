@@ -58,8 +58,8 @@ class Deadline:
         self._cancelled.wait(self.clamp(seconds))
         self.check()
 
-    def backoff(self) -> Iterator[int]:
-        """Yield 0, 1, 2 … with pauses growing from 50 ms to 1 s between; end when due.
+    def backoff(self, longest: float = BACKOFF_MAX) -> Iterator[int]:
+        """Yield 0, 1, 2 … with pauses growing from 50 ms to ``longest`` seconds between; end when due.
 
         Unlike :meth:`sleep` it does not raise, so that the caller can say what it waited for.
         """
@@ -68,7 +68,7 @@ class Deadline:
             yield attempt
             attempt += 1
             self._cancelled.wait(self.clamp(pause))
-            pause = min(pause * BACKOFF_FACTOR, BACKOFF_MAX)
+            pause = min(pause * BACKOFF_FACTOR, longest)
 
 
 NEVER = Deadline(float("inf"))

@@ -67,6 +67,24 @@ def parse_arp(text: str) -> tuple[Neighbour, ...]:
     return tuple(entry for entry in found if entry)
 
 
+COMMAND = (
+    "sh",
+    "-c",
+    "PATH=$PATH:/usr/sbin:/sbin; ip -j neigh 2>/dev/null || ip neigh 2>/dev/null || arp -an",
+)
+"""Prints a node's table in the best form its programs know; for :func:`parse_any`."""
+
+
+def parse_any(text: str) -> tuple[Neighbour, ...]:
+    """Read what :data:`COMMAND` printed.
+
+    :raises ValueError: it looks like JSON and is none.
+    """
+    if text.lstrip().startswith("["):
+        return parse_ip_json(text)
+    return parse_ip_text(text) or parse_arp(text)
+
+
 def parse_proc_net_arp(text: str) -> tuple[Neighbour, ...]:
     """Read ``/proc/net/arp`` (proc(5)): what ``arp`` itself reads, with no program in between."""
     found = []

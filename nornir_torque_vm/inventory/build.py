@@ -26,6 +26,8 @@ from nornir_torque_vm.model import Guest, JobKeys, Node, NodeFacts, Plan
 from nornir_torque_vm.neighbours import NeighbourTable
 from nornir_torque_vm.settings import Settings
 
+NEAR, FAR = 0.05, 0.25
+"""Seconds a reading of a node's neighbour table is good for, here and over ssh."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1"})
 
 
@@ -93,6 +95,8 @@ class InventoryBuilder:
         group = self._group_of(node.name)
         if facts is not None:
             group.data["facts"] = facts
+        if node.address:
+            group.data["node_address"] = node.address
         groups = ParentGroups([self._groups[NODE], group])
         data = {"node": node.name, "slots": node.slots}
         self._add(Host(node.name, node.address or node.name, groups=groups, data=data))
@@ -181,11 +185,19 @@ def is_local(node: str, here: str) -> bool:
 
 def node_shell_options(node: str, settings: Settings) -> ConnectionOptions:
     """How read-only commands are run on a node."""
-    extras = {"key_file": settings.node_shell_key, "known_hosts": settings.node_shell_known_hosts}
+    extras = {
+        "node": node,
+        "key_file": settings.node_shell_key,
+        "known_hosts": settings.node_shell_known_hosts,
+    }
     return ConnectionOptions(hostname=node, port=22, username=settings.node_shell_user, extras=extras)
 
 
 def guest_ssh_options(guest: Guest, keys: JobKeys) -> ConnectionOptions:
     """How root in a guest is reached: the job's admin key, the guest's own host key and no other."""
-    extras = {"private_key": keys.admin.private, "host_key": keys.hosts[guest.name].public}
+    extras = {
+        "guest": guest.name,
+        "private_key": keys.admin.private,
+        "host_key": keys.hosts[guest.name].public,
+    }
     return ConnectionOptions(port=22, username="root", extras=extras)

@@ -1,21 +1,22 @@
 """What our hosts carry in their Nornir data, and how tasks read it.
 
-========== ================ =======================================================================
-key        on               value
-========== ================ =======================================================================
-role       node, guest      ``"node"`` or ``"guest"``
-node       node, guest      name of the physical node
-slots      node             slots the job has there
-guest      guest            :class:`~nornir_torque_vm.model.Guest`
-rank       guest            its rank; also ``mac``, ``domain``: plain values to filter by and to print
-facts      both, by node    :class:`~nornir_torque_vm.model.NodeFacts`, when there was a survey
-local      both, by node    True on the node this process runs on
-neighbours both, by node    :class:`~nornir_torque_vm.neighbours.NeighbourTable` of the node
-plan       both, defaults   :class:`~nornir_torque_vm.model.Plan`
-job_keys   both, defaults   :class:`~nornir_torque_vm.model.JobKeys`
-image      both, defaults   name of the image
-settings   both, defaults   :class:`~nornir_torque_vm.settings.Settings`, or the path of a file
-========== ================ =======================================================================
+============ ================ =====================================================================
+key          on               value
+============ ================ =====================================================================
+role         node, guest      ``"node"`` or ``"guest"``
+node         node, guest      name of the physical node
+slots        node             slots the job has there
+guest        guest            :class:`~nornir_torque_vm.model.Guest`
+rank         guest            its rank; also ``mac``, ``domain``: plain values to filter by and to print
+facts        both, by node    :class:`~nornir_torque_vm.model.NodeFacts`, when there was a survey
+local        both, by node    True on the node this process runs on
+node_address both, by node    the node's address, when the nodefile's reader resolved it
+neighbours   both, by node    :class:`~nornir_torque_vm.neighbours.NeighbourTable` of the node
+plan         both, defaults   :class:`~nornir_torque_vm.model.Plan`
+job_keys     both, defaults   :class:`~nornir_torque_vm.model.JobKeys`
+image        both, defaults   name of the image
+settings     both, defaults   :class:`~nornir_torque_vm.settings.Settings`, or the path of a file
+============ ================ =====================================================================
 
 None of them is called like an attribute of Nornir's hosts (``keys`` is one), which ``host.get()`` and
 filters would find instead.

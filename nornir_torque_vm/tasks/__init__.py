@@ -1,0 +1,31 @@
+"""Nornir tasks: one effect each, usable alone from a plain ``InitNornir`` script.
+
+On nodes: :func:`survey`, :func:`list_guests`, :func:`destroy`. On guests: :func:`boot_guest`, which is
+:func:`prepare_image`, :func:`start_guest`, :func:`discover_address` and :func:`check_health`; then
+:func:`publish_roster`, and :func:`destroy` for one guest.
+
+All take their time from the deadline of the ``deadline`` runner; under another runner those that
+wait would wait for ever.
+"""
+
+from nornir_torque_vm.tasks.boot_guest import boot_guest
+from nornir_torque_vm.tasks.check_health import check_health
+from nornir_torque_vm.tasks.destroy import destroy
+from nornir_torque_vm.tasks.discover_address import discover_address
+from nornir_torque_vm.tasks.list_guests import list_guests
+from nornir_torque_vm.tasks.prepare_image import prepare_image
+from nornir_torque_vm.tasks.publish_roster import publish_roster
+from nornir_torque_vm.tasks.start_guest import start_guest
+from nornir_torque_vm.tasks.survey import survey
+
+__all__ = [
+    "boot_guest",
+    "check_health",
+    "destroy",
+    "discover_address",
+    "list_guests",
+    "prepare_image",
+    "publish_roster",
+    "start_guest",
+    "survey",
+]

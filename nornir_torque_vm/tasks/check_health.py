@@ -1,0 +1,151 @@
+"""Task: wait until a guest answers as it should."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nornir.core.inventory import Host
+from nornir.core.task import Result, Task
+
+from nornir_torque_vm.connections.command import CommandResult
+from nornir_torque_vm.connections.guest_ssh import (
+    SshAuthFailed,
+    SshHostKeyMismatch,
+    SshNoBanner,
+    SshRefused,
+    SshUnreachable,
+)
+from nornir_torque_vm.errors import DeadlineExceeded, NotHealthy
+from nornir_torque_vm.tasks.common import GUEST_SSH, connection, rounds, where
+from nornir_torque_vm.tasks.watch import Watch
+
+CONNECTION_NAME = GUEST_SSH
+
+RESULT_FILE = "/run/cloud-init/result.json"
+"""What cloud-init writes when its last stage is over, whatever came of it."""
+UNFINISHED = 75
+"""Exit status of :data:`WAIT_FOR_RESULT` when the file is still missing (``EX_TEMPFAIL``)."""
+WAIT_FOR_RESULT = (
+    f"i=0; while [ ! -s {RESULT_FILE} ]; do i=$((i+1)); [ $i -le 20 ] || exit {UNFINISHED}; sleep 0.1; done; "
+    f"cat {RESULT_FILE}"
+)
+"""Waits inside the guest, where the waiting costs one login and ends the moment the file is there; gives
+up by itself after about 2 s, so that nothing is left behind when we lose patience."""
+WAIT_SECONDS = 10.0
+"""How long that may take in a slow guest, before we look whether the guest is still alive."""
+
+_NOT_YET = (SshUnreachable, SshRefused, SshNoBanner, SshAuthFailed, SshHostKeyMismatch)
+"""What a booting guest does; a foreign host key too may be there until cloud-init has put ours in place."""
+
+Probe = Callable[[Host], bool]
+"""Looks at a guest in its own way: True when it is ready, False when not yet; raises when it never
+will be."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Health:
+    """How a guest became ready: ``seconds`` from the first look, and how many looks it took."""
+
+    seconds: float
+    attempts: int
+    datasource: str = ""
+    """Where cloud-init found its seed, in its own words."""
+    output: str = ""
+    """What the command printed."""
+
+
+def preload() -> None:
+    """Import paramiko in the background: 0.2 s that a booting guest gives us for nothing."""
+    if not _preloading.is_set():
+        _preloading.set()
+        threading.Thread(target=_import_paramiko, daemon=True, name="import paramiko").start()
+
+
+_preloading = threading.Event()
+
+
+def _import_paramiko() -> None:
+    import paramiko  # noqa: F401 - the import is the purpose
+
+
+def check_health(task: Task, command: str = "", probe: Probe | None = None) -> Result:
+    """Log in to the guest, its host key pinned, and wait until cloud-init has finished without errors.
+
+    Arguments:
+        command: shell command that must then succeed in the guest as well; none by default
+        probe: replaces ssh and cloud-init, for guests that have neither: called with the host
+            again and again until it returns True
+
+    Returns:
+        Result object with the following attributes set:
+          * result (:class:`Health`): how long it took
+
+    Raises:
+        GuestDied: the guest crashed, shut down or is gone
+        NotHealthy: cloud-init reports errors, or the command failed
+        DeadlineExceeded: the time is up; the message says what was missing
+    """
+    host, began = task.host, time.monotonic()
+    watch, missing = Watch(task), "nobody looked"
+    for attempt in rounds(task):
+        try:
+            datasource = _cloud_init(task) if probe is None else _probed(probe, host)
+            if datasource is not None:
+                output = _run(task, command) if command else ""
+                health = Health(time.monotonic() - began, attempt + 1, datasource, output)
+                return Result(host=host, result=health)
+            missing = "cloud-init has not finished" if probe is None else "its probe says not yet"
+        except _NOT_YET as exc:
+            missing = f"{exc.what} ({exc.hint})" if exc.hint else exc.what
+            _hang_up(host)
+        watch.check()
+    waited = f"not healthy after {time.monotonic() - began:.1f} s"
+    raise DeadlineExceeded(f"{waited}: {missing}", **where(task))
+
+
+def _probed(probe: Probe, host: Host) -> str | None:
+    """What :func:`_cloud_init` would say: there is no datasource, and None means not yet."""
+    return "" if probe(host) else None
+
+
+def _cloud_init(task: Task) -> str | None:
+    """Cloud-init's datasource once it has finished; None when it has not.
+
+    :raises NotHealthy: it reports errors, or nothing that can be read.
+    """
+    result = connection(task, GUEST_SSH).run(WAIT_FOR_RESULT, timeout=WAIT_SECONDS)
+    if result.rc == UNFINISHED or result.rc < 0:  # below 0: the guest went away while it waited
+        return None
+    if not result.ok:
+        raise NotHealthy(f"cannot read {RESULT_FILE}: {result.summary()}", **where(task))
+    datasource, errors = parse_result(result.stdout)
+    if errors:
+        raise NotHealthy(f"cloud-init failed: {'; '.join(errors)}", **where(task))
+    return datasource
+
+
+def parse_result(text: str) -> tuple[str, list[str]]:
+    """Read cloud-init's ``result.json``: datasource and errors; what cannot be read is an error too."""
+    try:
+        found: Any = json.loads(text)["v1"]
+        errors = [str(error) for error in found.get("errors") or ()]
+        return str(found.get("datasource") or ""), errors
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", [f"{RESULT_FILE} is not what it should be: {' '.join(text.split())[:80]!r}"]
+
+
+def _run(task: Task, command: str) -> str:
+    result: CommandResult = connection(task, GUEST_SSH).run(command)
+    if not result.ok:
+        raise NotHealthy(f"{command!r:.80} failed: {result.summary()}", **where(task))
+    return result.stdout
+
+
+def _hang_up(host: Host) -> None:
+    if GUEST_SSH in host.connections:
+        host.close_connection(GUEST_SSH)

@@ -1,0 +1,95 @@
+"""What several tasks do alike: reach libvirt, wait with sense, look at our domains, name volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypedDict
+
+from nornir.core.inventory import Host
+from nornir.core.task import Task
+
+from nornir_torque_vm.connections.libvirt import NO_DOMAIN, map_error, mapped
+from nornir_torque_vm.deadline import BACKOFF_MAX, Deadline, current
+from nornir_torque_vm.found import DOMAIN_PREFIX, FoundGuest, read_domain
+from nornir_torque_vm.inventory.hostdata import is_guest, node_of
+
+LIBVIRT = "libvirt"
+GUEST_SSH = "guest_ssh"
+NODE_SHELL = "node_shell"
+
+LAST_WORD = 0.25
+"""Seconds before the deadline at which a waiting task gives up by itself: so the result says what it
+waited for, and not only that the runner's patience was over."""
+QUESTIONS_PER_SECOND = 200
+"""Rounds of questions all waiting guests together may ask in a second."""
+SHORTEST_PAUSE = 0.1
+"""Pause between two rounds that even a single guest's questions grow to, seconds."""
+
+STATS_STATE = 1
+"""``VIR_DOMAIN_STATS_STATE``: state and reason, which costs no question to the guest's emulator."""
+
+
+def connection(task: Task, name: str = LIBVIRT) -> Any:
+    """The host's connection called ``name``; opened when it is not."""
+    return task.host.get_connection(name, task.nornir.config)
+
+
+def uri_of(host: Host) -> str:
+    """The libvirt URI of the node that ``host`` is or is on."""
+    options = host.get_connection_parameters(LIBVIRT)
+    return str((options.extras or {}).get("uri", ""))
+
+
+def rounds(task: Task) -> Iterator[int]:
+    """Yield 0, 1, 2 … with growing pauses until shortly before this thread's deadline.
+
+    The more hosts there are, the longer the pauses grow.
+
+    :raises DeadlineExceeded: the deadline itself passed or was cancelled: nobody waits any more.
+    """
+    deadline = current.get()
+    hosts = len(task.nornir.inventory.hosts)
+    longest = min(BACKOFF_MAX, max(SHORTEST_PAUSE, hosts / QUESTIONS_PER_SECOND))
+    for attempt in Deadline(deadline.at - LAST_WORD).backoff(longest):
+        deadline.check()
+        yield attempt
+
+
+def our_domains(conn: Any, node: str, prefix: str = DOMAIN_PREFIX) -> list[tuple[Any, FoundGuest]]:
+    """Domains of a node that are ours by name and by metadata, each with what it says of itself.
+
+    One question to libvirtd for all domains and one for each of ours.
+
+    :param prefix: looks only at domains whose names begin like this.
+    :raises HypervisorError: libvirt refuses.
+    """
+    from libvirt import libvirtError
+
+    found = []
+    with mapped(node):
+        states = conn.getAllDomainStats(STATS_STATE, 0)
+    for domain, numbers in states:
+        if not domain.name().startswith(prefix):
+            continue
+        try:
+            text = domain.XMLDesc(0)
+        except libvirtError as exc:
+            if exc.get_error_code() == NO_DOMAIN:
+                continue  # it ended between the two questions
+            raise map_error(exc, node) from exc
+        guest = read_domain(text, node=node, state=numbers.get("state.state", 0))
+        if guest is not None:
+            found.append((domain, guest))
+    return found
+
+
+class Place(TypedDict):
+    """Where an error happened, as our exceptions take it."""
+
+    node: str
+    guest: str
+
+
+def where(task: Task) -> Place:
+    """The node and, on a guest, the guest that this task is about."""
+    return Place(node=node_of(task.host), guest=task.host.name if is_guest(task.host) else "")

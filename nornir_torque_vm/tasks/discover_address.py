@@ -1,0 +1,73 @@
+"""Task: find out a guest's IPv4 address."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping
+
+from nornir.core.task import Result, Task
+
+from nornir_torque_vm.errors import DeadlineExceeded, NoAddress
+from nornir_torque_vm.inventory.hostdata import settings_of
+from nornir_torque_vm.model import AddressSource
+from nornir_torque_vm.tasks.common import LIBVIRT, rounds, where
+from nornir_torque_vm.tasks.sources import Enquiry
+from nornir_torque_vm.tasks.watch import Watch
+
+CONNECTION_NAME = LIBVIRT
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """Where a guest is, who knew, and how long it took to know (seconds)."""
+
+    address: str
+    source: AddressSource
+    seconds: float
+    dropped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Source → why it could not be of use, for those that will never be on this node."""
+
+
+def discover_address(task: Task, sources: Iterable[str] | None = None) -> Result:
+    """Ask the address sources in turn until one knows the guest's address; first answer wins.
+
+    Waits as long as the deadline allows, and no longer than the guest lives.
+
+    Arguments:
+        sources: names to ask (``agent``, ``lease``, ``arp``, ``neighbour``), in order; the
+            settings' ``address_sources`` by default
+
+    Returns:
+        Result object with the following attributes set:
+          * result (:class:`Address`): the address, also set as the host's ``hostname``
+
+    Raises:
+        GuestDied: the guest crashed, shut down or is gone
+        NoAddress: no source is left that could know
+        DeadlineExceeded: the time is up; the message says what each source said
+    """
+    host, began = task.host, time.monotonic()
+    watch = Watch(task)
+    wanted = settings_of(host).address_sources if sources is None else map(AddressSource, sources)
+    # Only a guest that was started a moment ago can be mistaken for its own predecessor.
+    enquiry = Enquiry(task, watch, wanted, verify=bool(host.get("started")))
+    for _ in rounds(task):
+        if answer := enquiry.ask():
+            source, host.hostname = answer
+            dropped = {name: why for name, why in enquiry.said.items() if name not in enquiry.open}
+            found = Address(host.hostname, source, time.monotonic() - began, dropped)
+            return Result(host=host, result=found)
+        watch.check()
+        if not enquiry.open:
+            raise NoAddress("nobody can tell its address", hint=_told(enquiry.said), **where(task))
+    waited = f"no address after {time.monotonic() - began:.1f} s"
+    raise DeadlineExceeded(f"{waited}: {_told({**enquiry.said, **_libvirt(watch)})}", **where(task))
+
+
+def _told(said: Mapping[str, str]) -> str:
+    return "; ".join(f"{source}: {why}" for source, why in said.items()) or "no source was asked"
+
+
+def _libvirt(watch: Watch) -> dict[str, str]:
+    return {"libvirt": watch.trouble} if watch.trouble else {}

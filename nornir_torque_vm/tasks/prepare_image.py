@@ -1,0 +1,72 @@
+"""Task: give a guest its disk and its seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from nornir.core.task import Result, Task
+
+from nornir_torque_vm.connections.libvirt import NO_DOMAIN, map_error
+from nornir_torque_vm.inventory.hostdata import guest_of, keys_of, plan_of, settings_of
+from nornir_torque_vm.model import Guest
+from nornir_torque_vm.render.seed import seed_files, seed_iso
+from nornir_torque_vm.storage import storage_for
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, where
+from nornir_torque_vm.tasks.node_address import node_address
+from nornir_torque_vm.tasks.volumes import overlay_name, seed_name
+
+CONNECTION_NAME = LIBVIRT
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepared:
+    """Paths, on the node, of what the guest starts from."""
+
+    overlay: str
+    seed: str
+
+
+def prepare_image(task: Task, dry_run: bool | None = None) -> Result:
+    """Put an empty disk on top of the job's image, and a cloud-init seed, on the guest's node.
+
+    What an earlier try left is replaced, except under a guest that is running.
+
+    Arguments:
+        dry_run: only say where the files would be
+
+    Returns:
+        Result object with the following attributes set:
+          * result (:class:`Prepared`): the files
+          * changed (``bool``): False when the guest is running
+
+    Raises:
+        StorageError: no space, or the node's storage cannot be used
+        HypervisorError: libvirt refuses or cannot be reached
+        DeadlineExceeded: the time is up
+    """
+    host, guest, plan, settings = task.host, guest_of(task.host), plan_of(task.host), settings_of(task.host)
+    conn = connection(task)
+    storage = storage_for(conn, settings, node=guest.node)
+    overlay, seed = overlay_name(guest.domain), seed_name(guest.domain)
+    found = Prepared(storage.path(overlay), storage.path(seed))
+    if _exists(task, conn, guest):
+        return Result(host=host, result=found, changed=False)
+    if not task.is_dry_run(dry_run):
+        files = seed_files(plan, guest, keys_of(host), node_address(host), settings)
+        storage.overlay(overlay, plan.image)  # each checks the deadline before it writes
+        storage.put(seed, seed_iso(files))
+    return Result(host=host, result=found, changed=True)
+
+
+def _exists(task: Task, conn: Any, guest: Guest) -> bool:
+    """Whether the guest's domain exists: libvirt would let us delete the disk of a running guest."""
+    from libvirt import libvirtError
+
+    try:
+        conn.lookupByName(guest.domain)
+    except libvirtError as exc:
+        if exc.get_error_code() == NO_DOMAIN:
+            return False
+        raise map_error(exc, **where(task)) from exc
+    return True
