@@ -1,0 +1,142 @@
+"""What root leaves for the job's owner on a node: where the guests are and how to get in.
+
+The job starter runs as the owner and knows ``$PBS_JOBID`` only, so both files that it looks for are
+named after the job id as it is (digits, brackets and the server's name: no slash, see
+:func:`~nornir_torque_vm.identity.job_slug`):
+
+``<run_dir>/markers/<job id>``
+    Empty, written by the prologue's shell part before anything that can fail: "this is a VM job".
+    The same step removes an old hand-over, so that guests of an earlier attempt are never entered.
+``<run_dir>/handover/<job id>``
+    JSON, mode 0400, owned by the job's owner; the last act of a good start.
+
+Marker without hand-over means: refuse. Imports little, because every task of a job starts here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from nornir_torque_vm.errors import StateError
+from nornir_torque_vm.identity import job_slug, job_tag
+from nornir_torque_vm.model import JobKeys, Plan
+
+RUN_DIR = "/run/torque-vm"
+"""Default of the setting ``run_dir``; what the shell parts of the hooks are installed with."""
+MARKERS, HANDOVERS = "markers", "handover"
+"""Subdirectories of the run directory. They may be searched by everybody and listed by root."""
+VERSION = 1
+"""Of the JSON form."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HandOverGuest:
+    """A guest as the job sees it."""
+
+    name: str
+    rank: int
+    node: str
+    address: str
+    vcpus: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HandOver:
+    """Everything the job's owner needs to enter the guests."""
+
+    job_id: str
+    tag: str
+    """The attempt it belongs to, see :func:`~nornir_torque_vm.identity.job_tag`."""
+    user: str
+    guests: tuple[HandOverGuest, ...]
+    """By rank."""
+    user_key: str = dataclasses.field(repr=False)
+    """Private key in OpenSSH's format; opens the owner's account in every guest."""
+    known_hosts: str
+    """Content of a known_hosts file with every guest's name, address and host key."""
+
+    @classmethod
+    def of(cls, plan: Plan, keys: JobKeys, addresses: Mapping[str, str]) -> HandOver:
+        """Put together the hand-over of a plan whose guests are all ready.
+
+        :param addresses: guest name → IP address.
+        :raises NoAddress: a guest's is missing.
+        """
+        from nornir_torque_vm.render.roster import known_hosts
+
+        pinned = known_hosts(plan, addresses, keys)
+        return cls(
+            job_id=plan.job.id,
+            tag=job_tag(plan.job),
+            user=plan.job.owner.name,
+            guests=tuple(
+                HandOverGuest(guest.name, guest.rank, guest.node, addresses[guest.name], guest.shape.vcpus)
+                for guest in plan.guests
+            ),
+            user_key=keys.user.private,
+            known_hosts=pinned,
+        )
+
+    def to_json(self) -> str:
+        """Return it as JSON text; :meth:`from_json` gives an equal value back."""
+        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> HandOver:
+        """Read what :meth:`to_json` wrote.
+
+        :raises StateError: another version of the form, or no such text.
+        """
+        try:
+            raw = json.loads(text)
+            version = raw.pop("version")
+            if version != VERSION:
+                raise StateError(
+                    f"the hand-over has form {version!r}, this program reads {VERSION}",
+                    hint="submit the job again",
+                )
+            guests = tuple(HandOverGuest(**guest) for guest in raw.pop("guests"))
+            return cls(**raw, guests=guests)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StateError(
+                f"the hand-over cannot be read ({type(error).__name__})", hint="submit the job again"
+            ) from error
+
+
+def read_handover(run_dir: str | Path, job_id: str) -> HandOver:
+    """Return a job's hand-over; for the job's owner, who cannot write where it lies.
+
+    :raises InventoryError: ``job_id`` is no job id.
+    :raises StateError: there is none, or it is not ours.
+    """
+    job_slug(job_id)
+    path = f"{run_dir}/{HANDOVERS}/{job_id}"
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    except FileNotFoundError as error:
+        raise StateError(
+            "its guests were not started, or are gone",
+            hint="the prologue on this node failed or was killed: submit the job again",
+            job=job_id,
+        ) from error
+    except OSError as error:
+        raise StateError(f"cannot read {path}: {error.strerror}", job=job_id) from error
+    try:
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid():
+            raise StateError(
+                f"{path} belongs to uid {status.st_uid}, not to uid {os.geteuid()}",
+                hint="a job's guests are entered by its owner only",
+                job=job_id,
+            )
+        if not stat.S_ISREG(status.st_mode):
+            raise StateError(f"{path} is not a regular file", hint="submit the job again", job=job_id)
+        with open(fd, "rb", closefd=False) as file:
+            return HandOver.from_json(file.read())
+    finally:
+        os.close(fd)
