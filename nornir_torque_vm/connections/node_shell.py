@@ -102,8 +102,8 @@ def connect(login: Login, wanted: Callable[[], bool]) -> Session:
     )
 
 
-def _close(session: Session) -> None:
-    close_soon(session.netmiko.disconnect, "node_shell close")
+def _close(login: Login, session: Session) -> None:
+    close_soon(session.netmiko.disconnect, f"log out {login}")
 
 
 def _alive(session: Session) -> bool:

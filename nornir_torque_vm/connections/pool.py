@@ -46,7 +46,7 @@ class Link(Generic[K, T]):
     def __init__(self, pool: Pool[K, T], key: K) -> None:
         self.key, self.users = key, 0
         self._pool = pool
-        self._call = Call(self._open, name=f"open {key}", dispose=pool.close)
+        self._call = Call(self._open, name=f"open {key}", dispose=self._dispose)
 
     def open(self) -> None:
         """Begin to open it, in a thread unless it is known not to block."""
@@ -80,6 +80,9 @@ class Link(Generic[K, T]):
     def _open(self) -> T:
         return self._pool.connect(self.key, self.wanted)
 
+    def _dispose(self, connection: T) -> None:
+        self._pool.close(self.key, connection)
+
 
 class Pool(Generic[K, T]):
     """Connections of this process by key. Thread-safe.
@@ -88,14 +91,14 @@ class Pool(Generic[K, T]):
     :param close: closes one; must return soon (:func:`close_soon`).
     :param alive: whether one can be used; must not block.
     :param users_per_link: how many users share one before another is opened.
-    :param instant: whether opening this key cannot block, so that no thread is needed.
+    :param instant: whether opening this key cannot block, so that no thread is needed for it.
     :param lasting: whether this key has only one connection, which stays when nobody uses it.
     """
 
     def __init__(
         self,
         connect: Callable[[K, Callable[[], bool]], T],
-        close: Callable[[T], None],
+        close: Callable[[K, T], None],
         alive: Callable[[T], bool],
         *,
         users_per_link: int,

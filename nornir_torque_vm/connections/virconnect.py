@@ -99,8 +99,11 @@ def connect(uri: str, wanted: Callable[[], bool]) -> VirConnect:
     return conn
 
 
-def _close(conn: VirConnect) -> None:
-    close_soon(conn.close, "libvirt close")
+def _close(uri: str, conn: VirConnect) -> None:
+    if is_test(uri):
+        conn.close()
+    else:
+        close_soon(conn.close, f"libvirt close {endpoint(uri)}")
 
 
 def _alive(conn: VirConnect) -> bool:

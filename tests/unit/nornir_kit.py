@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from nornir.core import Nornir
@@ -45,3 +46,11 @@ def nornir_of(
 def noop(task: Task) -> Result:
     """Succeed at once."""
     return Result(host=task.host)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether it becomes true within five seconds."""
+    end = time.monotonic() + 5
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()

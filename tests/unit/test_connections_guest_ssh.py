@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import subprocess
 import sys
@@ -12,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from libvirt_kit import limit
 from ssh_server import SshServer, free_port, mute_listener, private_key, public_line
 
-from nornir_torque_vm import deadline
 from nornir_torque_vm.connections import guest_ssh
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.connections.guest_ssh import (
@@ -25,7 +24,6 @@ from nornir_torque_vm.connections.guest_ssh import (
     SshRefused,
     SshUnreachable,
 )
-from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import DeadlineExceeded, GuestError, InventoryError, NotHealthy
 
 KEY = private_key()
@@ -52,16 +50,6 @@ def guest(server: SshServer) -> Iterator[GuestSshConnection]:
     connection = connect(server.port, public_line(server.host_key))
     yield connection
     connection.close()
-
-
-@contextlib.contextmanager
-def limit(seconds: float) -> Iterator[None]:
-    """A deadline for this thread."""
-    token = deadline.current.set(Deadline.after(seconds))
-    try:
-        yield
-    finally:
-        deadline.current.reset(token)
 
 
 def test_a_command_returns_its_status_and_both_streams(guest: GuestSshConnection) -> None:
