@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from pathlib import Path
@@ -89,6 +90,7 @@ class BatchJob:
             workdir=submission.workdir or owner.home,
             submit_host=server,
             walltime=submission.walltime,
+            arguments=shlex.join(submission.arguments),
             cookie=secrets.token_hex(16).upper(),
             variables=submission.variables,
         )

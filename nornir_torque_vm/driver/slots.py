@@ -39,6 +39,8 @@ class JobFacts:
     submit_host: str
     queue: str = "batch"
     account: str = ""
+    arguments: str = ""
+    """``qsub -F``: shell words after the script's path."""
     walltime: int = 3600
     cookie: str = ""
     session: int = 0

@@ -54,7 +54,7 @@ class Tally:
 
     def verdict(self, event: Event) -> str:
         """One line for a host that ended: how, after how long, why or by which phases."""
-        status = _word(event.status)
+        status = "ok" if event.status is not None and event.status.good else _word(event.status)
         line = f"{event.host}: {status}"
         if event.failure is not None:
             what = event.failure.what
