@@ -45,7 +45,9 @@ class Directory:
     gid: int = 0
 
 
+# Parents stand before what is in them, so that no mode depends on the caller's umask.
 DIRECTORIES = (
+    Directory("/etc"),
     Directory("/etc/libvirt"),
     Directory("/etc/torque-vm"),
     Directory(PKI, 0o700),
@@ -54,13 +56,18 @@ DIRECTORIES = (
     Directory("/root", 0o711),  # an interpreter below it must be reachable for the job owner too
     Directory("/root/.ssh", 0o700),
     Directory("/srv"),
+    Directory("/var"),
     Directory("/var/cache"),
+    Directory("/var/lib"),
     Directory("/var/lib/misc"),
     Directory("/var/lib/torque-vm"),
+    Directory("/var/log"),
     Directory("/var/log/torque-vm"),
     Directory(LOGS),
     Directory("/var/tmp", 0o1777),  # noqa: S108 -- the host's own
+    Directory("/var/spool"),
     # as TORQUE 6.1 makes them
+    Directory(SPOOL),
     Directory(f"{SPOOL}/aux"),
     Directory(f"{SPOOL}/mom_logs"),
     Directory(f"{SPOOL}/mom_priv", 0o751),

@@ -17,6 +17,8 @@ from nornir_torque_vm.lab.tree import write_text
 
 DEVICE = Path("/dev/kvm")
 QEMU = "/usr/bin/qemu-system-x86_64"
+NO_CORE_FILE = ("/usr/bin/prlimit", "--core=0")
+"""Where KVM is broken QEMU may abort, and its core file would lie around."""
 PROBE_SECONDS = 8.0
 PROOF = b"torque-vm-probe-ok"
 """What the micro guest's init prints on the console when the kernel command line asks for it."""
@@ -54,9 +56,9 @@ def probe(cache: Path) -> Verdict:
 def try_guest(kernel: Path, initramfs: Path, deadline: Deadline) -> Verdict:
     """Start the guest with KVM and wait until it says that it runs."""
     argv = [
-        QEMU, "-accel", "kvm", "-cpu", "max", "-m", "256", "-nodefaults", "-no-user-config", "-no-reboot",
-        "-display", "none", "-serial", "stdio", "-kernel", str(kernel), "-initrd", str(initramfs),
-        "-append", COMMAND_LINE,
+        *NO_CORE_FILE, QEMU, "-accel", "kvm", "-cpu", "host", "-m", "256",
+        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
+        "-kernel", str(kernel), "-initrd", str(initramfs), "-append", COMMAND_LINE,
     ]  # fmt: skip
     with subprocess.Popen(
         argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
