@@ -7,6 +7,7 @@ and may write a log file into the current directory.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -63,6 +64,8 @@ class Engine:
             ("libvirt", LibvirtConnection), ("node_shell", NodeShellConnection), ("guest_ssh", GuestSshConnection),
         ):  # fmt: skip
             ConnectionPluginRegister.register(name, plugin)
+        # Nornir logs every failure with its traceback; without a handler Python would print that.
+        logging.getLogger("nornir").addHandler(logging.NullHandler())
 
     def nornir(self, inventory: Inventory) -> Nornir:
         """Return a Nornir object over ``inventory`` with this engine's runner and processors."""

@@ -89,7 +89,9 @@ class Mom:
 
         :param limit: walltime, seconds; SIGKILL follows SIGTERM after five more.
         """
-        order = self._order("job", starter or self.job.shell, self.job, stdin=f"{self.job.script} {self.job.arguments}\n")
+        order = self._order(
+            "job", starter or self.job.shell, self.job, stdin=f"{self.job.script} {self.job.arguments}\n"
+        )
         if starter is None:
             order = dataclasses.replace(order, argv=[f"-{Path(self.job.shell).name}"])
         return self._run(order, limit, term_first=True)
