@@ -48,25 +48,32 @@ class Storage(Protocol):
         """Return the names of the volumes that start with ``prefix``, sorted."""
 
 
-def storage_for(conn: Any, settings: Settings, *, node: str = "") -> Storage:
+def storage_for(conn: Any, settings: Settings, *, node: str = "", uri: str = "") -> Storage:
     """Return the storage of the node ``conn`` leads to.
 
     :param conn: an open ``libvirt.virConnect``.
-    :param node: its name, for messages.
+    :param node: its name, for messages; and, for the nodes the test driver plays on one machine, the
+        name of their own directory within ``volume_dir``.
+    :param uri: what ``conn`` was opened with, if the caller knows; it is asked otherwise.
     :raises HypervisorError: the connection does not answer.
     """
+    if _is_test_driver(conn, node, uri):
+        from nornir_torque_vm.storage.local import LocalStorage
+
+        return LocalStorage(f"{settings.volume_dir}/{node}".rstrip("/"), node=node)
+    from nornir_torque_vm.storage.volumes import VolumeStorage
+
+    return VolumeStorage(conn, settings.volume_dir, node=node)
+
+
+def _is_test_driver(conn: Any, node: str, uri: str) -> bool:
     from libvirt import libvirtError
 
     from nornir_torque_vm.connections.libvirt import map_error
 
+    if uri:
+        return uri.startswith("test:")
     try:
-        driver = conn.getType()
+        return bool(conn.getType() == "TEST")
     except libvirtError as error:
         raise map_error(error, node) from error
-    if driver == "TEST":
-        from nornir_torque_vm.storage.local import LocalStorage
-
-        return LocalStorage(settings.volume_dir, node=node)
-    from nornir_torque_vm.storage.volumes import VolumeStorage
-
-    return VolumeStorage(conn, settings.volume_dir, node=node)

@@ -11,7 +11,8 @@ from nornir.core.task import Task
 from nornir_torque_vm.connections.libvirt import NO_DOMAIN, map_error, mapped
 from nornir_torque_vm.deadline import BACKOFF_MAX, Deadline, current
 from nornir_torque_vm.found import DOMAIN_PREFIX, FoundGuest, read_domain
-from nornir_torque_vm.inventory.hostdata import is_guest, node_of
+from nornir_torque_vm.inventory.hostdata import is_guest, node_of, settings_of
+from nornir_torque_vm.storage import Storage, storage_for
 
 LIBVIRT = "libvirt"
 GUEST_SSH = "guest_ssh"
@@ -32,6 +33,12 @@ STATS_STATE = 1
 def connection(task: Task, name: str = LIBVIRT) -> Any:
     """The host's connection called ``name``; opened when it is not."""
     return task.host.get_connection(name, task.nornir.config)
+
+
+def storage_of(task: Task) -> Storage:
+    """Where the files of guests on the host's node are kept."""
+    host = task.host
+    return storage_for(connection(task), settings_of(host), node=node_of(host), uri=uri_of(host))
 
 
 def uri_of(host: Host) -> str:

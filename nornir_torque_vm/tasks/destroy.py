@@ -15,8 +15,7 @@ from nornir_torque_vm.deadline import Deadline, current
 from nornir_torque_vm.errors import HypervisorError, InventoryError, TorqueVMError
 from nornir_torque_vm.inventory.hostdata import guest_of, is_guest, node_of, settings_of
 from nornir_torque_vm.model import Plan
-from nornir_torque_vm.storage import storage_for
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_domains, uri_of
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_domains, storage_of, uri_of
 from nornir_torque_vm.tasks.parallel import in_parallel
 from nornir_torque_vm.tasks.selection import Selection, of_guest, of_job, of_job_id, volumes_of
 
@@ -75,7 +74,7 @@ def destroy(
     wet = not task.is_dry_run(dry_run)
     if wet:
         failures = _end_domains(task, doomed, graceful)
-    storage = storage_for(conn, settings_of(host), node=node)
+    storage = storage_of(task)
     volumes = volumes_of(chosen, storage.names(chosen.prefix), spared | failures.keys())
     if wet:
         current.get().check()

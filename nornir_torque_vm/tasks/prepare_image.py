@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from nornir.core.task import Result, Task
 
@@ -11,8 +10,7 @@ from nornir_torque_vm.connections.libvirt import NO_DOMAIN, map_error
 from nornir_torque_vm.inventory.hostdata import guest_of, keys_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest
 from nornir_torque_vm.render.seed import seed_files, seed_iso
-from nornir_torque_vm.storage import storage_for
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, where
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, storage_of, where
 from nornir_torque_vm.tasks.node_address import node_address
 from nornir_torque_vm.tasks.volumes import overlay_name, seed_name
 
@@ -46,11 +44,10 @@ def prepare_image(task: Task, dry_run: bool | None = None) -> Result:
         DeadlineExceeded: the time is up
     """
     host, guest, plan, settings = task.host, guest_of(task.host), plan_of(task.host), settings_of(task.host)
-    conn = connection(task)
-    storage = storage_for(conn, settings, node=guest.node)
+    storage = storage_of(task)
     overlay, seed = overlay_name(guest.domain), seed_name(guest.domain)
     found = Prepared(storage.path(overlay), storage.path(seed))
-    if _exists(task, conn, guest):
+    if _exists(task, guest):
         return Result(host=host, result=found, changed=False)
     if not task.is_dry_run(dry_run):
         files = seed_files(plan, guest, keys_of(host), node_address(host), settings)
@@ -59,12 +56,12 @@ def prepare_image(task: Task, dry_run: bool | None = None) -> Result:
     return Result(host=host, result=found, changed=True)
 
 
-def _exists(task: Task, conn: Any, guest: Guest) -> bool:
+def _exists(task: Task, guest: Guest) -> bool:
     """Whether the guest's domain exists: libvirt would let us delete the disk of a running guest."""
     from libvirt import libvirtError
 
     try:
-        conn.lookupByName(guest.domain)
+        connection(task).lookupByName(guest.domain)
     except libvirtError as exc:
         if exc.get_error_code() == NO_DOMAIN:
             return False

@@ -10,9 +10,8 @@ from nornir.core.task import Result, Task
 from nornir_torque_vm.capabilities import Capabilities, node_facts, parse_capabilities
 from nornir_torque_vm.connections.libvirt import map_error, mapped
 from nornir_torque_vm.found import DOMAIN_PREFIX
-from nornir_torque_vm.inventory.hostdata import node_of, settings_of
-from nornir_torque_vm.storage import storage_for
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_domains
+from nornir_torque_vm.inventory.hostdata import node_of
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_domains, storage_of
 
 CONNECTION_NAME = LIBVIRT
 
@@ -46,7 +45,7 @@ def survey(task: Task) -> Result:
         guests_memory=[guest.memory for _, guest in our_domains(conn, node)],
     )
     # Makes the storage pool when there is none yet: better a sentence now than half a start later.
-    storage_for(conn, settings_of(host), node=node).names(DOMAIN_PREFIX)
+    storage_of(task).names(DOMAIN_PREFIX)
     return Result(host=host, result=facts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nornir_torque_vm.model import Guest
 from nornir_torque_vm.render.domain import GuestVolumes
-from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.storage import Storage
 
 
 def overlay_name(domain: str) -> str:
@@ -22,9 +22,10 @@ def console_name(domain: str) -> str:
     return f"{domain}-console.log"
 
 
-def volumes_of(guest: Guest, settings: Settings) -> GuestVolumes:
+def volumes_of(guest: Guest, storage: Storage) -> GuestVolumes:
     """Paths of the guest's files on its node."""
-    paths = (
-        f"{settings.volume_dir}/{name(guest.domain)}" for name in (overlay_name, seed_name, console_name)
+    return GuestVolumes(
+        overlay=storage.path(overlay_name(guest.domain)),
+        seed=storage.path(seed_name(guest.domain)),
+        console_log=storage.path(console_name(guest.domain)),
     )
-    return GuestVolumes(*paths)

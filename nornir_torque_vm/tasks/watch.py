@@ -10,9 +10,9 @@ from nornir.core.task import Task
 from nornir_torque_vm.connections.libvirt import NO_DOMAIN, mapped
 from nornir_torque_vm.errors import GuestDied, HypervisorError, HypervisorUnreachable, StorageError
 from nornir_torque_vm.found import why_dead
-from nornir_torque_vm.inventory.hostdata import guest_of, node_of, settings_of
-from nornir_torque_vm.storage import Storage, storage_for
-from nornir_torque_vm.tasks.common import connection
+from nornir_torque_vm.inventory.hostdata import guest_of, node_of
+from nornir_torque_vm.storage import Storage
+from nornir_torque_vm.tasks.common import connection, storage_of
 from nornir_torque_vm.tasks.volumes import console_name
 
 CONSOLE_LINES = 3
@@ -79,8 +79,7 @@ class Watch:
 
     def _last_lines(self) -> list[str]:
         try:
-            storage = storage_for(connection(self._task), settings_of(self._task.host), node=self._node)
-            return last_lines(storage, console_name(self._guest.domain))
+            return last_lines(storage_of(self._task), console_name(self._guest.domain))
         except (HypervisorError, StorageError):
             return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from nornir_torque_vm.model import Guest, Image, Job, JobKeys, Node, Owner, Plan
 from nornir_torque_vm.runners.deadline import DeadlineRunner
 from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sshkeys import make_job_keys
+
+logging.getLogger("nornir").addHandler(logging.NullHandler())  # else failing tasks fill the screen
 
 OWNER = Owner("alice", 2001, 2001, "alice", "/home/alice")
 JOB = Job("17.head", "head", OWNER, nonce="0badcafe")
@@ -59,8 +62,10 @@ class World:
         self.keys: JobKeys = make_job_keys(guest.name for guest in plan.guests)
         self.inventory = build_inventory(plan, self.settings, keys=self.keys, here="elsewhere")
         for name, plugin in (
-            ("libvirt", LibvirtConnection), ("node_shell", NodeShellConnection), ("guest_ssh", GuestSshConnection),
-        ):  # fmt: skip
+            ("libvirt", LibvirtConnection),
+            ("node_shell", NodeShellConnection),
+            ("guest_ssh", GuestSshConnection),
+        ):
             ConnectionPluginRegister.register(name, plugin)
 
     def nornir(
@@ -89,9 +94,9 @@ class World:
         """Names of the domains that exist on a node."""
         return sorted(domain.name() for domain in self.connect(node).listAllDomains())
 
-    def volumes(self) -> list[str]:
-        """Names of the files in the volume directory."""
-        folder = pathlib.Path(self.settings.volume_dir)
+    def volumes(self, node: str = "node1") -> list[str]:
+        """Names of the guests' files on a node."""
+        folder = pathlib.Path(self.settings.volume_dir, node)
         return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
