@@ -145,7 +145,7 @@ class EventProcessor:
             self._end_run(Status.CANCELLED)
         self._run, self._run_begun = secrets.token_hex(4), _Begun.now(task)
         self._open.clear()
-        self._begin(Kind.RUN_START, task.name)
+        self._begin(Kind.RUN_START, self._run_begun)
 
     @_guarded
     def task_completed(self, task: Task, result: AggregatedResult) -> None:  # noqa: ARG002 - Nornir's signature
@@ -155,14 +155,16 @@ class EventProcessor:
     @_guarded
     def task_instance_started(self, task: Task, host: Host) -> None:
         """A host begins."""
-        self._open[host.name] = [_Begun.now(task)]
-        self._begin(Kind.HOST_START, task.name, host.name)
+        begun = _Begun.now(task)
+        self._open[host.name] = [begun]
+        self._begin(Kind.HOST_START, begun, host.name)
 
     @_guarded
     def subtask_instance_started(self, task: Task, host: Host) -> None:
         """A step of a host begins."""
-        self._open.setdefault(host.name, []).append(_Begun.now(task))
-        self._begin(Kind.STEP_START, task.name, host.name)
+        begun = _Begun.now(task)
+        self._open.setdefault(host.name, []).append(begun)
+        self._begin(Kind.STEP_START, begun, host.name)
 
     @_guarded
     def subtask_instance_completed(self, task: Task, host: Host, result: MultiResult) -> None:
@@ -178,8 +180,8 @@ class EventProcessor:
             self._end(Kind.STEP_END, step, host, result)
         self._end(Kind.HOST_END, open_here[0], host, result)
 
-    def _begin(self, kind: Kind, task: str, host: str = "") -> None:
-        self.handle(Event(time.time(), self._run, kind, task, host))
+    def _begin(self, kind: Kind, begun: _Begun, host: str = "") -> None:
+        self.handle(Event(begun.wall or 0.0, self._run, kind, begun.task, host))
 
     def _end(self, kind: Kind, begun: _Begun, host: Host, result: MultiResult) -> None:
         verdict = Report.from_results({host.name: result}).hosts[0]

@@ -19,7 +19,7 @@ def progress(stream: TextIO | None = None) -> EventProcessor:
     terminal, or a system without rich, gets plain lines.
     """
     stream = sys.stderr if stream is None else stream
-    if stream.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+    if stream.isatty() and os.environ.get("TERM", "") not in {"", "dumb"}:
         try:
             from nornir_torque_vm.processors.live import RichProgress
         except ImportError:
@@ -53,7 +53,10 @@ class Tally:
         return len(self._verdicts)
 
     def verdict(self, event: Event) -> str:
-        """One line for a host that ended: how, after how long, why or by which phases."""
+        """One line for a host that ended: how, after how long, why or by which phases.
+
+        People need not tell ``changed`` from ``ok``: a boot that went well is both.
+        """
         status = "ok" if event.status is not None and event.status.good else _word(event.status)
         line = f"{event.host}: {status}"
         if event.failure is not None:

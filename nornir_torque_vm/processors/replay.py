@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nornir_torque_vm.errors import Blame
+from nornir_torque_vm.model import Plan
 from nornir_torque_vm.phases import PHASES
 from nornir_torque_vm.processors.base import Event, Kind
-from nornir_torque_vm.model import Plan
 from nornir_torque_vm.report import Failure, Status
 from nornir_torque_vm.timeline import Span, Timeline
 
