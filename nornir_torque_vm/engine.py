@@ -14,7 +14,7 @@ from typing import Any
 from nornir.core import Nornir
 from nornir.core.configuration import Config, LoggingConfig
 from nornir.core.inventory import Inventory
-from nornir.core.plugins.connections import ConnectionPluginRegister
+from nornir.core.plugins.connections import ConnectionPlugin, ConnectionPluginRegister
 from nornir.core.processor import Processor, Processors
 from nornir.core.task import AggregatedResult, Result
 
@@ -22,15 +22,20 @@ from nornir_torque_vm.connections.guest_ssh import GuestSshConnection
 from nornir_torque_vm.connections.libvirt import LibvirtConnection
 from nornir_torque_vm.connections.node_shell import NodeShellConnection
 from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.inventory.records import guests_inventory
-from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Plan
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.runners.deadline import DeadlineRunner
 from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.tasks import boot_guest, destroy, list_guests, publish_roster, survey
 
+CONNECTIONS: Mapping[str, type[ConnectionPlugin]] = {
+    "guest_ssh": GuestSshConnection,
+    "libvirt": LibvirtConnection,
+    "node_shell": NodeShellConnection,
+}
 WORKERS = 256
 """Hosts that are worked on at the same time; the limits per node are the connections' business."""
 
@@ -60,9 +65,7 @@ class Engine:
         self.settings, self.deadline = settings, deadline
         self.processors = Processors(list(processors))
         self.runner = DeadlineRunner(num_workers=workers, deadline=deadline)
-        for name, plugin in (
-            ("libvirt", LibvirtConnection), ("node_shell", NodeShellConnection), ("guest_ssh", GuestSshConnection),
-        ):  # fmt: skip
+        for name, plugin in CONNECTIONS.items():
             ConnectionPluginRegister.register(name, plugin)
         # Nornir logs every failure with its traceback; without a handler Python would print that.
         logging.getLogger("nornir").addHandler(logging.NullHandler())

@@ -18,7 +18,7 @@ LAB = "demo"
 
 @click.command()
 def demo() -> int:
-    """Build a guest image and a two-node lab, run a job in four guests, show its timeline, clean up (root)."""
+    """Build an image and a two-node lab, run a job in four guests, show its timeline, clean up (root)."""
     began = time.monotonic()
     script = kit_file("wrapper", "demo-job.sh")
     with borrowed_lab(LAB, NODES) as lab:
@@ -30,7 +30,7 @@ def demo() -> int:
         ended = run_job(lab, submission)
         took = time.monotonic() - job_began
         print(
-            f"\nthe job ended with {ended.exit_code} after {took:.1f} s; where the time of each guest went, seconds:\n"
+            f"\nthe job ended with {ended.exit_code} after {took:.1f} s; where each guest's seconds went:\n"
         )
         print(ended.timeline.to_text(), flush=True)
     print(f"\ndemo done after {time.monotonic() - began:.1f} s, exit code {ended.exit_code}")

@@ -53,8 +53,9 @@ class Command:
 
     @classmethod
     def prepare(
-        cls, *, nodes: tuple[str, ...], nodefile: str | None, inventory_path: str | None, filters: tuple[str, ...],
-        job_id: str | None, settings_path: str | None, timeout: float | None, as_json: bool, quiet: bool,
+        cls, *, nodes: tuple[str, ...], nodefile: str | None, inventory_path: str | None,
+        filters: tuple[str, ...], job_id: str | None, settings_path: str | None, timeout: float | None,
+        as_json: bool, quiet: bool,
     ) -> Command:  # fmt: skip
         """Make sense of the common options."""
         settings = settings_module.load(settings_path)

@@ -12,8 +12,8 @@ from nornir.core.inventory import Host, Inventory
 
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.fields import nearest
-from nornir_torque_vm.inventory.torque import TorqueInventory
 from nornir_torque_vm.found import FoundGuest
+from nornir_torque_vm.inventory.torque import TorqueInventory
 from nornir_torque_vm.model import Node
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,7 +40,8 @@ def facts_of(found: FoundGuest) -> dict[str, object]:
     return {
         "guest": found.guest, "rank": found.rank, "node": found.node, "job": found.job_id,
         "owner": found.owner, "server": found.server, "attempt": found.attempt, "state": found.state,
-        "domain": found.domain, "mac": found.mac, "uuid": found.uuid, "vcpus": found.vcpus, "memory": found.memory,
+        "domain": found.domain, "mac": found.mac, "uuid": found.uuid,
+        "vcpus": found.vcpus, "memory": found.memory,
     }  # fmt: skip
 
 
@@ -60,7 +61,8 @@ def target_options(command: F) -> F:
             click.option("--job", "job_id", help="Only the guests of this job, e.g. 17.head."),
             click.option("--settings", "settings_path", envvar="TORQUE_VM_SETTINGS",
                          help="The settings file. [default: /etc/torque-vm/settings.toml]"),
-            click.option("--timeout", type=click.FloatRange(min=0.1), help="Seconds for everything. [default: the settings']"),
+            click.option("--timeout", type=click.FloatRange(min=0.1),
+                         help="Seconds for everything. [default: the settings']"),
             click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
             click.option("--quiet", is_flag=True, help="No progress on stderr."),
         )

@@ -90,7 +90,7 @@ class Session:
         """Count the lab's jobs, so that ids are not used twice while the lab is up."""
         path = self.lab.paths.state / "jobs"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with open(fd, "r+", encoding="ascii") as file:
+        with open(fd, "r+", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
             fcntl.flock(file, fcntl.LOCK_EX)
             number = int(file.read() or 0) + 1
             file.seek(0)
@@ -158,8 +158,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def submission_for(
-    script: Path, hosts: Sequence[str], *, ppn: int, other: str, name: str = "", arguments: Sequence[str] = (),
-    walltime: int = 3600,
+    script: Path, hosts: Sequence[str], *, ppn: int, other: str, name: str = "",
+    arguments: Sequence[str] = (), walltime: int = 3600,
 ) -> Submission:  # fmt: skip
     """Read the script and make the submission ``qsub -vm`` would have made.
 

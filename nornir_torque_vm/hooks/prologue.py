@@ -22,7 +22,7 @@ from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook, senten
 from nornir_torque_vm.hooks.verdict import Verdict
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.torque import read_nodefile, server_of
-from nornir_torque_vm.model import Job, Node, Plan
+from nornir_torque_vm.model import Job, Node
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.processors.events import JsonLinesEvents
 from nornir_torque_vm.report import Report
