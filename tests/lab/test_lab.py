@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from nornir_torque_vm.cli.lab import lab as command
 from nornir_torque_vm.errors import LabError
-from nornir_torque_vm.lab import Lab, processes, record
+from nornir_torque_vm.lab import Lab, health, processes, record
 from nornir_torque_vm.lab.layout import SWITCH
 
 pytestmark = pytest.mark.lab
@@ -372,6 +372,22 @@ class TestMending:
         assert [node.ok for node in states] == [False, True]
         own.up()
         assert all(node.ok for node in own.status())
+
+    def test_a_lost_sshd_or_dhcp_server_is_noticed(self, own: Lab) -> None:
+        """Every daemon counts, not only the one that status asks."""
+        own.up()
+        before = of_lab(own)
+        for host, program in ((before["node1"], "sshd"), (before[SWITCH], "dnsmasq")):
+            daemon = next(
+                p for p in processes.everything() if p.parent == host.init and program in p.words[0]
+            )
+            processes.kill(daemon)
+            while not health.exited(host):
+                time.sleep(0.01)
+        own.up()
+        after = of_lab(own)
+        assert [name for name in after if after[name] == before[name]] == ["node2"]
+        assert own.run("node2", ["ssh", "node1", "hostname"]).stdout.strip() == "node1"
 
     def test_it_grows_and_shrinks_around_what_is_there(self, own: Lab) -> None:
         """New nodes join, old ones stay and know the new ones; a smaller number removes the last."""
