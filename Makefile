@@ -19,11 +19,8 @@ PYTEST := $(BIN)/python -m pytest
 FAST := not lab and not guest and not torque
 ARGS ?=
 
-# The pure core: the modules that coverage and mutation are measured on.
-CORE := sizes fields nodefile settings keys request identity plan exitcodes report qcow2 render/*
-comma := ,
-space := $(subst ,, )
-CORE_FILES := $(subst $(space),$(comma),$(CORE:%=nornir_torque_vm/%.py))
+# The pure core, on which coverage and mutation are measured: mutmut's list in pyproject.toml.
+CORE := $(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["tool"]["mutmut"]["only_mutate"], sep=",")'
 
 .PHONY: help
 help: ## this list
@@ -71,7 +68,20 @@ lint: $(READY) ## ruff (rules and format) and mypy --strict
 cov: $(READY) ## line coverage of the fast tests; fails below 95 % on the pure core
 	@$(PYTEST) -m '$(FAST)' --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --skip-covered
-	@$(BIN)/coverage report --fail-under=95 --include='$(CORE_FILES)'
+	@$(BIN)/coverage report --fail-under=95 --include="$$($(CORE))"
+
+.PHONY: mutants
+mutants: $(READY) ## mutation testing of the pure core; fails below a score of 85 %
+	@rm -rf mutants; mkdir -p .cache
+	@$(BIN)/mutmut run >.cache/mutmut.log 2>&1 || { tail -n 20 .cache/mutmut.log; exit 1; }
+	@$(BIN)/mutmut results
+	@$(BIN)/mutmut export-cicd-stats >/dev/null
+	@$(BIN)/python tools/mutation_score.py mutants/mutmut-cicd-stats.json 85
+
+.PHONY: bench
+bench: $(READY) ## what it costs against bare floors; fails above the limits of docs/benchmarks.md
+	@tools/packages.sh lab
+	@$(ROOT) $(BIN)/python -m bench $(ARGS)
 
 .PHONY: clean
 clean: ## remove .venv and everything else that was built here
