@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from nornir_torque_vm.errors import ImageBuildError
 
@@ -21,11 +21,20 @@ if TYPE_CHECKING:
     from nornir_torque_vm.guestimages.recipe import Recipe
     from nornir_torque_vm.guestimages.store import Store
 
-NAMES = ("micro",)
+NAMES = ("micro", "debian")
 """The images there are recipes for."""
 
 LOCK_SECONDS = 1800.0
 """How long one build waits for another of the same image."""
+
+
+class Description(TypedDict):
+    """What :func:`describe` says; ``size`` in bytes, 0 when it is not built."""
+
+    name: str
+    path: str
+    built: bool
+    size: int
 
 
 def build(
@@ -36,6 +45,9 @@ def build(
     force: bool = False,
 ) -> Path:
     """Return the image ``name`` as qcow2 file, building it when it is missing or its recipe changed.
+
+    The recipe is this package's own files and the versions of all Debian packages in the image. apt is
+    asked for those only when its lists or settings changed since the last time.
 
     :param cache: the cache directory; the image becomes ``<cache>/images/pool/<name>.qcow2``, mode 0444.
     :param progress: called with one line of text per step.
@@ -52,28 +64,13 @@ def build(
         return _build_locked(recipe, store, tell, force=force)
 
 
-def _build_locked(recipe: Recipe, store: Store, tell: Callable[[str], None], *, force: bool) -> Path:
-    from nornir_torque_vm.guestimages.recipe import Workplace, record
+def describe(name: str, cache: Path) -> Description:
+    """Say where an image is and whether it is built, without building anything."""
+    from nornir_torque_vm.guestimages.store import Store
 
-    known = store.known()
-    try:
-        packages = recipe.packages()
-    except ImageBuildError as error:
-        if force or {**record(recipe, ()), "packages": None} != {**known, "packages": None}:
-            raise
-        tell(f"{recipe.name}: using the image from before: {error}")
-        return store.image
-    wanted = record(recipe, packages)
-    if known == wanted and not force:
-        return store.image
-    tell(
-        f"{recipe.name}: building ({'asked to' if force else 'recipe is new' if known else 'not there yet'})"
-    )
-    with store.workplace() as directory:
-        product = recipe.make(Workplace(directory, store.downloads, packages, tell))
-        store.publish(product, wanted)
-    tell(f"{recipe.name}: {store.image} ({store.image.stat().st_size / 1e6:.1f} MB)")
-    return store.image
+    path = Store(cache, name).image
+    built = path.is_file()
+    return Description(name=name, path=str(path), built=built, size=path.stat().st_size if built else 0)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -85,7 +82,37 @@ def recipe_of(name: str) -> Recipe:
         from nornir_torque_vm.guestimages import micro
 
         return micro.RECIPE
+    if name == "debian":
+        from nornir_torque_vm.guestimages import debian
+
+        return debian.RECIPE
     raise ImageBuildError(f"there is no recipe for an image {name!r}", hint=f"there is {' and '.join(NAMES)}")
+
+
+def _build_locked(recipe: Recipe, store: Store, tell: Callable[[str], None], *, force: bool) -> Path:
+    from nornir_torque_vm.guestimages import apt
+    from nornir_torque_vm.guestimages.recipe import Workplace, record
+
+    known, lists = store.known(), apt.lists_state()
+    same_sources = bool(known) and known.get("sources") == record(recipe, ())["sources"]
+    if same_sources and store.lists_state() == lists and not force:
+        return store.image
+    try:
+        packages = recipe.packages()
+    except ImageBuildError as error:
+        if force or not same_sources:
+            raise
+        tell(f"{recipe.name}: using the image from before: {error}")
+        return store.image
+    wanted = record(recipe, packages)
+    if known != wanted or force:
+        tell(f"{recipe.name}: building ({'asked to' if force else 'changed' if known else 'not there yet'})")
+        with store.workplace() as directory:
+            product = recipe.make(Workplace(directory, store.downloads, packages, tell))
+            store.publish(product)
+        tell(f"{recipe.name}: {store.image} ({store.image.stat().st_size / 1e6:.1f} MB)")
+    store.remember(wanted, lists)
+    return store.image
 
 
 def _silent(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -16,6 +17,14 @@ from nornir_torque_vm.guestimages.tool import run
 _QUERY_TIMEOUT = 60.0
 _DOWNLOAD_TIMEOUT = 900.0
 _UPDATE_HINT = "run apt-get update, and see that apt's sources hold Debian 12 (amd64)"
+# apt replaces the files in these by renaming, which changes the directory's time.
+_DECIDING = tuple(
+    Path(path)
+    for path in (
+        "/var/lib/apt/lists", "/etc/apt", "/etc/apt/sources.list", "/etc/apt/sources.list.d",
+        "/etc/apt/preferences", "/etc/apt/preferences.d", "/etc/apt/apt.conf.d",
+    )
+)  # fmt: skip
 # Root's apt would otherwise fetch as the user _apt, who cannot write into the cache.
 _AS_ME = ("-o", "APT::Sandbox::User=root")
 
@@ -42,6 +51,15 @@ def parse_uris(text: str) -> tuple[Package, ...]:
         sha256 = digest.removeprefix("SHA256:") if digest.startswith("SHA256:") else ""
         packages.append(Package(name, urllib.parse.unquote(version), file, sha256))
     return tuple(sorted(packages, key=lambda package: package.name))
+
+
+def lists_state() -> str:
+    """Something that changes whenever apt may come to prefer other versions; costs no process."""
+    state = []
+    for path in _DECIDING:
+        with contextlib.suppress(OSError):
+            state.append(f"{path} {path.stat().st_mtime_ns}")
+    return hashlib.sha256("\n".join(state).encode()).hexdigest()
 
 
 def candidates(names: Sequence[str]) -> tuple[Package, ...]:

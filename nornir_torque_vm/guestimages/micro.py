@@ -32,11 +32,13 @@ MODULES = {
     "MODULES_NET": ("virtio_net",),
     "MODULES_SEED": ("isofs",),
     "MODULES_OTHER_DISKS": ("virtio_scsi", "ata_piix", "sr_mod", "sd_mod"),
-    "MODULES_LATE": ("virtio_console", "button", "evdev"),
+    "MODULES_LATE": ("virtio_console", "button", "evdev", "pvpanic_mmio"),
 }
 """Variable of init → the modules it loads at that point."""
 
-KERNEL_ARGUMENTS = "console=ttyS0 quiet"
+KERNEL_ARGUMENTS = "console=ttyS0 quiet cryptomgr.notests"
+"""Without the crypto self-tests the kernel is 0.3 s faster under emulation; nothing else on its command
+line made a difference that could be measured."""
 DIRECTORIES = {
     "dev": 0o755, "etc/ssh": 0o755, "home": 0o755, "mnt": 0o755, "proc": 0o755, "root": 0o700, "run": 0o755,
     "sys": 0o755, "tmp": 0o1777, "var/log": 0o755, "var/tmp": 0o1777,
@@ -61,7 +63,8 @@ def make(place: Workplace) -> Product:
     place.progress("micro: making the initramfs")
     plain, packed = place.directory / "initramfs.cpio", place.directory / "initramfs"
     plain.write_bytes(cpio.archive(initramfs(system)))
-    # -l: the old frame format, the only one the kernel unpacks.
+    # lz4 and an uncompressed qcow2 are the fastest to boot: gzip, zstd and qcow2's own compression save
+    # up to 4 MB and cost up to 0.4 s of each boot. -l: the old frame format, the only one the kernel unpacks.
     run(["lz4", "-l", "-9", "--force", "--quiet", plain, packed], timeout=_TIMEOUT)
 
     place.progress("micro: making the disk")

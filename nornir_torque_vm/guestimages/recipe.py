@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
@@ -59,11 +58,6 @@ def record(recipe: Recipe, packages: Iterable[Package]) -> dict[str, object]:
         "options": dict(recipe.options),
         "packages": {package.name: package.version for package in packages},
     }
-
-
-def digest(value: Mapping[str, object]) -> str:
-    """SHA-256 of a record, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def source_digests(sources: Iterable[str], base: Path = HERE) -> dict[str, str]:

@@ -19,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import cast
 
 from nornir_torque_vm.errors import ImageBuildError
 from nornir_torque_vm.guestimages.recipe import Product
@@ -76,15 +75,32 @@ class Store:
                 return
 
     def known(self) -> dict[str, object]:
-        """The record of the image that is there; empty when there is none or it was tampered with."""
+        """The record of the image that is there; empty when there is none or it is not that one."""
+        kept = self._read()
+        try:
+            size = self.image.stat().st_size
+        except OSError:
+            return {}
+        record = kept.get("record")
+        return record if isinstance(record, dict) and kept.get("size") == size else {}
+
+    def lists_state(self) -> object:
+        """The state of apt's lists when the record was made or last confirmed."""
+        return self._read().get("apt lists")
+
+    def remember(self, record: Mapping[str, object], lists: str) -> None:
+        """Say what the image that is there was made of, and which state of apt's lists that is true for."""
+        fresh = self.directory / "recipe.json.new"
+        kept = {"record": record, "size": self.image.stat().st_size, "apt lists": lists}
+        fresh.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
+        fresh.replace(self._record)
+
+    def _read(self) -> dict[str, object]:
         try:
             kept = json.loads(self._record.read_text("utf-8"))
-            size = self.image.stat().st_size
         except (OSError, ValueError):
             return {}
-        if not isinstance(kept, dict) or kept.pop("size", None) != size:
-            return {}
-        return cast("dict[str, object]", kept)
+        return kept if isinstance(kept, dict) else {}
 
     @contextlib.contextmanager
     def workplace(self) -> Iterator[Path]:
@@ -95,8 +111,11 @@ class Store:
         finally:
             shutil.rmtree(path, ignore_errors=True)
 
-    def publish(self, product: Product, record: Mapping[str, object]) -> None:
-        """Move the product to its places; the record goes last: a crash before it means to build again."""
+    def publish(self, product: Product) -> None:
+        """Move the product to its places.
+
+        The record of the image before it goes first: a crash on the way means to build again.
+        """
         self._record.unlink(missing_ok=True)
         for name, path in product.keep.items():
             path.chmod(0o444)
@@ -104,8 +123,4 @@ class Store:
         product.image.chmod(0o444)
         with product.image.open("rb") as stream:
             os.fsync(stream.fileno())
-        size = product.image.stat().st_size
         product.image.replace(self.image)
-        fresh = self.directory / "recipe.json.new"
-        fresh.write_text(json.dumps({**record, "size": size}, indent=1) + "\n", "utf-8")
-        fresh.replace(self._record)

@@ -14,14 +14,15 @@ instance() {
     echo "$1" > /var/lib/cloud/data/instance-id
 }
 
+# host_name NAME FQDN
 host_name() {
     [ -n "$1" ] || return 0
     echo "$1" > /etc/hostname
     echo "$1" > /proc/sys/kernel/hostname || fail "host name $1 was refused"
-    printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "$1" > /etc/hosts
+    printf '127.0.0.1 localhost\n127.0.1.1 %s\n' "${2:+$2 }$1" > /etc/hosts
 }
 
-# network NAME MAC DHCP ADDRESSES GATEWAY DNS SEARCH
+# network NAME MAC DHCP ADDRESSES GATEWAY DNS SEARCH WANTED_NAME
 network() {
     local nic=$1 path address
     if [ -n "$2" ]; then
@@ -30,6 +31,9 @@ network() {
             read -r address < "$path/address" && [ "$address" = "$2" ] && nic=${path##*/}
         done
         [ -n "$nic" ] || { fail "no network card has the address $2"; return; }
+    fi
+    if [ -n "$8" ] && [ "$8" != "$nic" ]; then
+        ip link set "$nic" name "$8" && nic=$8 || fail "network card $nic cannot be called $8"
     fi
     ip link set "$nic" up || { fail "network card $nic is missing"; return; }
     for address in $4; do ip address add "$address" dev "$nic" || fail "address $address was refused"; done
@@ -77,19 +81,20 @@ write_file() {
 
 run_command() { "$@" || fail "command ended with code $?: $*"; }
 
-# user NAME UID PRIMARY_GROUP SHELL GROUPS AUTHORIZED_KEYS
+# user NAME UID PRIMARY_GROUP SHELL HOME GROUPS AUTHORIZED_KEYS
 user() {
-    local home=/home/$1 uid gid
+    local home=${5:-/home/$1} uid gid
     if [ "$1" = root ]; then
         home=/root uid=0 gid=0
     else
-        [ -d "$home" ] || useradd -m ${2:+-u "$2"} ${3:+-g "$3"} ${4:+-s "$4"} ${5:+-G "$5"} "$1" ||
+        id "$1" > /run/id.log 2>&1 ||
+            useradd -m ${2:+-u "$2"} ${3:+-g "$3"} ${4:+-s "$4"} ${6:+-G "$6"} -d "$home" "$1" ||
             { fail "user $1 was not added"; return; }
         uid=$1 gid=$(id -g "$1")
     fi
-    [ -n "$6" ] || return 0
+    [ -n "$7" ] || return 0
     mkdir -p "$home/.ssh"
-    printf '%s\n' "$6" > "$home/.ssh/authorized_keys"
+    printf '%s\n' "$7" > "$home/.ssh/authorized_keys"
     chmod 700 "$home/.ssh"
     chmod 600 "$home/.ssh/authorized_keys"
     [ "$uid" = 0 ] || chown -R "$uid:$gid" "$home/.ssh"

@@ -169,7 +169,7 @@ function users(    i, u) {
         if (kind["user" SUBSEP "users" SUBSEP i] != "object") continue
         u = "user" SUBSEP "users" SUBSEP i SUBSEP
         print "user", q(get(u "name")), q(get(u "uid")), q(get(u "primary_group")), q(get(u "shell")), \
-              q(joined(u "groups", ",")), q(joined(u "ssh_authorized_keys", "\n"))
+              q(get(u "homedir")), q(joined(u "groups", ",")), q(joined(u "ssh_authorized_keys", "\n"))
     }
 }
 
@@ -185,7 +185,7 @@ function networks(root,    i, n, r, gateway, list) {
         print "network", q(name[list, i]), q(tolower(get(n "match" SUBSEP "macaddress"))), \
               q(get(n "dhcp4")), q(joined(n "addresses", " ")), q(gateway), \
               q(joined(n "nameservers" SUBSEP "addresses", " ")), \
-              q(joined(n "nameservers" SUBSEP "search", " "))
+              q(joined(n "nameservers" SUBSEP "search", " ")), q(get(n "set-name"))
     }
     return size[list]
 }
@@ -199,14 +199,14 @@ function unknown(    i) {
 BEGIN {
     escape["\""] = "\""; escape["/"] = "/"; escape["b"] = "\b"; escape["f"] = "\f"
     escape["n"] = "\n"; escape["r"] = "\r"; escape["t"] = "\t"
-    known = "hostname preserve_hostname users disable_root ssh_pwauth ssh_deletekeys ssh_genkeytypes" \
+    known = "hostname fqdn preserve_hostname users disable_root ssh_pwauth ssh_deletekeys ssh_genkeytypes" \
         " ssh_keys write_files bootcmd runcmd package_update package_upgrade"
     if (!read(ARGV[1] "/meta-data", "meta")) print "fail 'the seed has no usable meta-data'"
     if (!read(ARGV[1] "/user-data", "user")) print "fail 'the seed has no usable user-data'"
     host = get("user" SUBSEP "hostname")
-    print "host_name " q(host != "" ? host : get("meta" SUBSEP "local-hostname"))
+    print "host_name", q(host != "" ? host : get("meta" SUBSEP "local-hostname")), q(get("user" SUBSEP "fqdn"))
     if (!read(ARGV[1] "/network-config", "network") || !networks("network"))
-        print "network eth0 '' true '' '' '' ''"
+        print "network eth0 '' true '' '' '' '' ''"
     unknown()
     print "instance " q(get("meta" SUBSEP "instance-id"))
     print "host_key", q(get("user" SUBSEP "ssh_keys" SUBSEP "ed25519_private")), \
