@@ -7,6 +7,7 @@ bounded here: ``exec_command`` waits for ever for an answer, reading waits for e
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import time
 from typing import TYPE_CHECKING
@@ -25,6 +26,12 @@ AFTER_EXIT = 1.0
 background may hold the streams open for ever."""
 POLL, POLL_SENDING = 0.1, 0.01
 """Longest time, in seconds, until the exit status is noticed, and until there is room to send."""
+_SILENT = logging.NullHandler()
+
+
+def quiet() -> None:
+    """Keep paramiko's tracebacks off stderr where no logging is set up; our errors say what failed."""
+    logging.getLogger("paramiko").addHandler(_SILENT)  # the same one again is no second one
 
 
 def run_on(transport: Transport, command: str, stdin: bytes, seconds: float) -> CommandResult:

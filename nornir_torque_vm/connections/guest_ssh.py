@@ -13,12 +13,12 @@ from *never*. The module imports paramiko when a connection is opened.
 from __future__ import annotations
 
 import io
-import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
 from nornir.core.configuration import Config
 
+from nornir_torque_vm.connections.channel import quiet, run_on
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import DeadlineExceeded, InventoryError, NotHealthy, TorqueVMError
@@ -104,8 +104,6 @@ class GuestSshConnection:
         :raises SshUnreachable: the connection was lost or the command took too long.
         :raises DeadlineExceeded: the deadline passed before it was over.
         """
-        from nornir_torque_vm.connections.channel import run_on
-
         if self._transport is None:
             raise SshUnreachable("the connection is not open", guest=self._guest)
         seconds = current.get().clamp(COMMAND_TIMEOUT if timeout is None else timeout)
@@ -131,7 +129,7 @@ class GuestSshConnection:
         return DeadlineExceeded(error.what, guest=self._guest)
 
     def _keys(self, options: dict[str, Any]) -> tuple[PKey, PKey]:
-        logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else failures go to stderr
+        quiet()
         import paramiko
 
         try:

@@ -15,7 +15,6 @@ happens when the first connection is opened.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import shlex
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from nornir.core.configuration import Config
 
+from nornir_torque_vm.connections.channel import quiet, run_on
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.connections.pool import OPEN_TIMEOUT, Link, Pool, close_soon
 from nornir_torque_vm.deadline import current
@@ -80,7 +80,7 @@ def connect(login: Login, wanted: Callable[[], bool]) -> Session:
     with _importing:  # netmiko's modules import each other in circles: one thread at a time
         from netmiko import ConnectHandler
 
-    logging.getLogger("paramiko").addHandler(logging.NullHandler())  # else failures go to stderr
+    quiet()
     if not wanted():
         raise TimeoutError
     return Session(
@@ -185,8 +185,6 @@ class NodeShellConnection:
         :raises NodeShellError: the connection was lost or the command took too long.
         :raises DeadlineExceeded: the deadline passed before it was over.
         """
-        from nornir_torque_vm.connections.channel import run_on
-
         session = self.session
         seconds = current.get().clamp(COMMAND_TIMEOUT if timeout is None else timeout)
         line = shlex.join(command)

@@ -32,7 +32,7 @@ HOSTS_PER_CONNECTION = 4
 MAX_CONNECTIONS = 5
 MAX_OPENING = 8
 KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 5, 3
-"""A silent daemon is given up after (count + 1) intervals: 20 s."""
+"""A silent daemon is given up after 15 to 20 s: three questions without an answer, one each 5 s."""
 
 _library_lock = threading.Lock()
 _library: list[Any] = []
