@@ -72,8 +72,7 @@ def open_image(pool: str, name: str, *, distro_default: Distro = Distro.DEBIAN) 
         ) from error
     try:
         header = _examine(pool_fd, pool, name, subject)
-        chain = [name]
-        _follow(pool_fd, pool, header, subject, chain)
+        chain = _chain(pool_fd, pool, name, header, subject)
     finally:
         os.close(pool_fd)
     path, *backing = (f"{pool.rstrip('/')}/{entry}" for entry in chain)
@@ -92,8 +91,9 @@ def distro_of(name: str) -> Distro | None:
     return told[0] if len(told) == 1 else None
 
 
-def _follow(pool_fd: int, pool: str, header: Header, subject: str, seen: list[str]) -> None:
-    """Examine the chain of backing files below ``header``; ``seen`` are the names so far."""
+def _chain(pool_fd: int, pool: str, name: str, header: Header, subject: str) -> list[str]:
+    """Examine every image below ``name``, whose header is given; return all names, topmost first."""
+    seen = [name]
     while header.backing_file:
         name = header.backing_file.removeprefix(f"{pool.rstrip('/')}/")
         if not _NAME.fullmatch(name):
@@ -112,6 +112,7 @@ def _follow(pool_fd: int, pool: str, header: Header, subject: str, seen: list[st
         seen.append(name)
         subject = f"{subject} builds on {show(name)}, which"
         header = _examine(pool_fd, pool, name, subject)
+    return seen
 
 
 def _examine(pool_fd: int, pool: str, name: str, subject: str) -> Header:

@@ -166,7 +166,7 @@ def _backing_name(data: bytes, offset: int, size: int, subject: str) -> str:
 
 def _text(raw: bytes) -> str:
     """QEMU writes file names as bytes; keep what is no UTF-8 the way ``os.fsdecode`` does."""
-    return raw.rstrip(b"\0").decode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _shown(start: bytes) -> str:

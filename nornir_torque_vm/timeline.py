@@ -129,6 +129,9 @@ def _line(cells: list[str], widths: list[int]) -> str:
     return "  ".join(padded).rstrip() + "\n"
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Sort key: runs of digits compare as numbers, so r2 comes before r10."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+def _natural(name: str) -> list[str | int]:
+    """Sort key: runs of digits compare as numbers, so r2 comes before r10.
+
+    Text and digits alternate, so at each place two names have the same kind of part.
+    """
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]

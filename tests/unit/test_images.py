@@ -232,7 +232,9 @@ def test_images_of_the_pool_may_build_on_each_other(pool: Path, fmt: bytes, *, a
     """Named relative to the pool or with its path; the size is that of the upper one."""
     name = f"{pool}/debian.qcow2" if absolute else "debian.qcow2"
     (pool / "upper").write_bytes(image_bytes(20 * GiB, backing=name.encode(), fmt=fmt))
-    assert open_image(str(pool), "upper").virtual_size == 20 * GiB
+    image = open_image(str(pool), "upper")
+    assert image.virtual_size == 20 * GiB
+    assert (image.path, image.backing) == (f"{pool}/upper", (f"{pool}/debian.qcow2",))
 
 
 def test_a_fault_further_down_is_told_with_the_way_to_it(pool: Path) -> None:
@@ -261,7 +263,13 @@ def test_a_chain_must_end(pool: Path) -> None:
     """Two images on top of each other would keep the reader for ever."""
     (pool / "a").write_bytes(image_bytes(backing=b"b"))
     (pool / "b").write_bytes(image_bytes(backing=b"a"))
-    assert refused(pool, "a").what == "image 'a' builds on 'b', which builds on 'a', so the chain never ends"
+    error = refused(pool, "a")
+    assert error.what == "image 'a' builds on 'b', which builds on 'a', so the chain never ends"
+    assert error.hint == CONVERT
+    (pool / "x").write_bytes(image_bytes(backing=b"y"))
+    (pool / "y").write_bytes(image_bytes(backing=b"z"))
+    (pool / "z").write_bytes(image_bytes(backing=b"y"))
+    assert refused(pool, "x").what.endswith("which builds on 'y', so the chain never ends")
 
 
 def test_a_chain_has_at_most_8_images(pool: Path) -> None:
@@ -269,7 +277,7 @@ def test_a_chain_has_at_most_8_images(pool: Path) -> None:
     for number in range(8):
         (pool / f"i{number}").write_bytes(image_bytes(backing=f"i{number + 1}".encode()))
     (pool / "i8").write_bytes(image_bytes())
-    assert open_image(str(pool), "i1")
+    assert open_image(str(pool), "i1").backing == tuple(f"{pool}/i{number}" for number in range(2, 9))
     assert refused(pool, "i0").what.endswith("builds on 'i8', the chain is longer than 8")
 
 

@@ -66,8 +66,12 @@ def test_a_file_that_is_no_qcow2_is_named_by_how_it_starts(data: bytes, shown: s
 @pytest.mark.parametrize("version", [0, 1, 4])
 def test_other_versions_are_refused(version: int) -> None:
     """Version 1 and those still to be invented have another layout."""
-    with pytest.raises(ImageError, match=f"the image is qcow2 of version {version}, which is unknown here"):
+    with pytest.raises(ImageError) as caught:
         parse_header(v2(version=version) + bytes(200))
+    assert str(caught.value) == (
+        f"the image is qcow2 of version {version}, which is unknown here; "
+        "convert it with: qemu-img convert -O qcow2 -o compat=1.1 OLD NEW"
+    )
 
 
 @pytest.mark.parametrize("data", [v2()[:71], MAGIC, v3()[:103]])
@@ -175,6 +179,32 @@ def test_the_backing_name_has_1_to_1023_bytes_inside_the_header(size: int, extra
     else:
         with pytest.raises(ImageError, match="the name of its backing file lies outside the header"):
             parse_header(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (v2()[:71], "its header ends after 71 bytes"),
+        (v3()[:103], "its header ends after 103 bytes"),
+        (v2(cluster_bits=8), "clusters of 2^8 bytes do not exist"),
+        (v3(length=103), "a header of 103 bytes is too short"),
+        (v3(extensions=struct.pack(">II", 1, 1)), "a header extension runs past the header"),
+        (v2(backing_offset=72, backing_size=1), "the name of its backing file lies outside the header"),
+    ],
+)
+def test_damage_is_told_with_the_files_name_and_a_cure(data: bytes, why: str) -> None:
+    """Each kind in the same words around its reason; an extension header alone is long enough to be read."""
+    with pytest.raises(ImageError) as caught:
+        parse_header(data, "this file")
+    assert str(caught.value) == (
+        f"this file has a damaged qcow2 header: {why}; copy the image again from its source"
+    )
+
+
+def test_names_are_taken_as_they_are_written() -> None:
+    """Bytes that are no UTF-8 and NULs stay, so that they are refused later instead of being cut."""
+    name = b"/pool/\xe4\0"
+    assert parse_header(v2(backing_offset=72, backing_size=8) + name).backing_file == "/pool/\udce4\0"
 
 
 def read(data: bytes) -> Header | ImageError:

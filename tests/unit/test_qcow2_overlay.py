@@ -51,6 +51,13 @@ def test_a_base_path_of_1023_bytes_is_the_longest() -> None:
         overlay_bytes("/" + "é" * 512, "raw", GiB)
 
 
+def test_a_base_path_that_is_no_utf8_is_written_byte_for_byte() -> None:
+    """A pool's path is bytes to the kernel."""
+    data = overlay_bytes("/pool/\udce4", "raw", GiB)
+    assert b"/pool/\xe4" in data
+    assert parse_header(data).backing_file == "/pool/\udce4"
+
+
 @pytest.mark.parametrize("fmt", ["", "vmdk", "QCOW2"])
 def test_an_overlay_names_a_known_base_format(fmt: str) -> None:
     """Any other word would let QEMU guess from content that a guest may have written."""

@@ -187,6 +187,7 @@ def test_data_is_shown_only_when_asked_for() -> None:
     node = Node("n1", 2)
     report = Report((HostReport("a", data={"node": node, "mixed": (b"x", {1: None}, 1.5, True, [Node])}),))
     assert "data" not in report.to_dict()["hosts"][0]
+    assert "data" not in report.hosts[0].to_dict()
     shown = json.loads(report.to_json(data=True))["hosts"][0]["data"]
     assert shown == {
         "node": {"name": "n1", "slots": 2, "address": ""},
