@@ -6,8 +6,9 @@ In an inventory::
       libvirt:
         extras: {uri: "qemu+ssh://root@node1/system"}
 
-``extras``: ``uri`` (required), ``node`` (name for messages), ``max_connections`` (to this URI from
-this process, default 5). In a task, ``task.host.get_connection("libvirt", task.nornir.config)`` is a
+``extras``: ``uri`` (required; ``{node}`` in it stands for the node, so one group can say it for all),
+``node`` (name for messages), ``max_connections`` (to this URI from this process, default 5). In a task,
+``task.host.get_connection("libvirt", task.nornir.config)`` is a
 ``libvirt.virConnect``. The module imports libvirt when the first connection is opened.
 """
 
@@ -148,7 +149,7 @@ class LibvirtConnection:
         """
         options = extras or {}
         self._node = str(options.get("node") or hostname or "")
-        self._uri = str(options.get("uri") or "")
+        self._uri = str(options.get("uri") or "").replace("{node}", self._node)
         self._max = int(options.get("max_connections", MAX_CONNECTIONS))
         if not self._uri:
             hint = "add extras: {uri: ...} to its connection_options"

@@ -42,9 +42,10 @@ def storage_of(task: Task) -> Storage:
 
 
 def uri_of(host: Host) -> str:
-    """The libvirt URI of the node that ``host`` is or is on."""
+    """The libvirt URI of the node that ``host`` is or is on, as its connection is opened."""
     options = host.get_connection_parameters(LIBVIRT)
-    return str((options.extras or {}).get("uri", ""))
+    extras = options.extras or {}
+    return str(extras.get("uri", "")).replace("{node}", str(extras.get("node") or options.hostname or ""))
 
 
 def rounds(task: Task) -> Iterator[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nornir.core import Nornir
@@ -115,3 +115,69 @@ def result_of(results: AggregatedResult, host: str) -> Any:
     if results[host].failed:
         raise AssertionError(f"{host}: {first_error(results, host)!r}") from first_error(results, host)
     return results[host][0].result
+
+
+def libvirt_error(code: int, message: str, domain: int = 10) -> Exception:
+    """A ``libvirtError`` as the binding would raise it; domain 10 is the QEMU driver, 7 RPC."""
+    import libvirt
+
+    error: Exception = libvirt.libvirtError(message)
+    error.err = (code, domain, message, 2, None, None, None, -1, -1)  # type: ignore[attr-defined]
+    return error
+
+
+class Plugged:
+    """A connection plugin that is open already; put into ``host.connections``."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def open(self, *_: object, **__: object) -> None:
+        """It is open."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class FakeDomain:
+    """A guest's domain with a script.
+
+    :param answers: address source number → what ``interfaceAddresses`` returns, or raises.
+    :param states: what ``state`` returns, one after the other; the last for ever.
+    """
+
+    def __init__(self, answers: Mapping[int, Any] | None = None, states: Sequence[Any] = ((1, 1),)) -> None:
+        self.answers, self.state = dict(answers or {}), in_turn(*states)
+        self.asked: list[int] = []
+
+    def interfaceAddresses(self, source: int) -> Any:  # noqa: N802 - libvirt's name
+        """Answer as scripted; nothing when the script does not say."""
+        self.asked.append(source)
+        return _play(self.answers.get(source, {}))
+
+
+class FakeLibvirt:
+    """A virConnect that knows one domain, by whatever name."""
+
+    def __init__(self, domain: Any) -> None:
+        self.domain = domain
+
+    def lookupByName(self, _name: str) -> Any:  # noqa: N802 - libvirt's name
+        """Find it, or fail as scripted."""
+        return _play(self.domain)
+
+    def isAlive(self) -> bool:  # noqa: N802 - libvirt's name
+        """Always."""
+        return True
+
+
+def in_turn(*values: Any) -> Callable[[], Any]:
+    """A function that returns, or raises, one value after the other; the last for ever."""
+    left = list(values)
+    return lambda: _play(left.pop(0) if len(left) > 1 else left[0])
+
+
+def _play(scripted: Any) -> Any:
+    if isinstance(scripted, Exception):
+        raise scripted
+    return scripted() if callable(scripted) else scripted
