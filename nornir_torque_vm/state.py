@@ -23,14 +23,14 @@ from pathlib import Path
 
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.handover import HANDOVERS, MARKERS, RUN_DIR, HandOver, HandOverGuest, read_handover
+from nornir_torque_vm.handover import HANDOVERS, MARKERS, HandOver
 from nornir_torque_vm.history import History
 from nornir_torque_vm.identity import job_slug, job_tag
-from nornir_torque_vm.joblock import Holder, holder, job_lock
+from nornir_torque_vm.joblock import job_lock
 from nornir_torque_vm.model import Job, JobKeys, KeyPair, Plan
 from nornir_torque_vm.rootdir import RootDir
 
-__all__ = ["RUN_DIR", "HandOver", "HandOverGuest", "History", "Holder", "JobState", "holder", "read_handover"]
+__all__ = ["History", "JobState"]
 
 JOBS = "jobs"
 """Subdirectory of the run directory."""
