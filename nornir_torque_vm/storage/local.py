@@ -72,12 +72,14 @@ class LocalStorage:
                 fd = os.open(name, flags, dir_fd=folder)
             except FileNotFoundError:
                 raise missing(path, self._node) from None
-            with os.fdopen(fd, "rb", buffering=0) as file:
+            try:
                 status = os.fstat(fd)
                 if not stat.S_ISREG(status.st_mode):
                     raise StorageError(f"{path} is not a regular file", node=self._node)
                 start = offset if offset >= 0 else max(0, status.st_size + offset)
-                return os.pread(file.fileno(), limit, start)
+                return os.pread(fd, limit, start)
+            finally:
+                os.close(fd)
 
     def remove(self, name: str) -> bool:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
