@@ -35,9 +35,10 @@ def up(name: str, nodes: int | None) -> None:
     """Bring the lab up, or mend what is broken of it."""
     began = time.monotonic()
     cluster = Lab(name, nodes)
-    cluster.up()
+    kvm = cluster.up()
     words = ", ".join(f"{node.name} {node.address}" for node in cluster.nodes)
     click.echo(f"the lab {name} is up after {time.monotonic() - began:.1f} s: {words}")
+    click.echo("guests run with KVM" if kvm.proven else f"guests run under emulation: {kvm.reason}")
 
 
 @lab.command()

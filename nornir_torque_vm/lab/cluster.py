@@ -34,6 +34,8 @@ from nornir_torque_vm.lab.record import LabRecord, Running
 UP_SECONDS = 30.0
 DOWN_SECONDS = 15.0
 LOCK_SECONDS = 60.0
+PATIENCE = 10.0
+"""Seconds without an answer after which ``up`` takes a libvirtd for broken and its guests with it."""
 DEFAULT_SLOTS = 4
 DEFAULT_IMAGE = "micro.qcow2"
 """What jobs get in the lab that name no image."""
@@ -107,9 +109,10 @@ class Lab:
         """The DHCP server's leases (dnsmasq's format: expiry, MAC, address, name, client id)."""
         return self.paths.files(SWITCH) / spec.LEASE_FILE[1:]
 
-    def up(self, seconds: float = UP_SECONDS) -> None:
+    def up(self, seconds: float = UP_SECONDS) -> kvm.Verdict:
         """Bring the lab up: keep what is right and healthy, build the rest anew, remove what is not wanted.
 
+        :return: whether guests run with hardware virtualization, and if not, why.
         :raises LabError: not root, programs missing, or a host that does not come up within ``seconds``.
         """
         _require_root()
@@ -118,6 +121,7 @@ class Lab:
         verdict = kvm.probe(self.paths.cache)
         with lock.held(self.paths.lock, Deadline.after(LOCK_SECONDS)):
             self._build(sshd, Deadline.after(seconds), kvm=verdict.proven)
+        return verdict
 
     def _build(self, sshd: tools.Sshd, deadline: Deadline, *, kvm: bool) -> None:
         nodes = {node.name: node for node in self.nodes}
@@ -172,7 +176,9 @@ class Lab:
             if host.alive and not health.exited(host) and health.is_up(host)
         ]
         nodes = [host for host in hosts if host.name != SWITCH]
-        mute = {host.name for host, answer in zip(nodes, health.ask(nodes), strict=True) if answer.error}
+        mute = {
+            host.name for host, answer in zip(nodes, health.ask(nodes, PATIENCE), strict=True) if answer.error
+        }
         return {host.name: host for host in hosts if host.name not in mute}
 
     def _clear(self, kept: Iterable[str], deadline: Deadline) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nornir_torque_vm.guestimages import build
 from nornir_torque_vm.lab import Lab, tools
 from nornir_torque_vm.lab.layout import cache_dir
 
@@ -29,7 +30,13 @@ def lab_possible() -> None:
 
 
 @pytest.fixture(scope="session")
-def lab(lab_possible: None) -> Iterator[Lab]:
+def micro(lab_possible: None) -> Path:
+    """The micro guest's image, built when it is not there yet or its recipe changed."""
+    return build("micro", cache_dir())
+
+
+@pytest.fixture(scope="session")
+def lab(micro: Path) -> Iterator[Lab]:
     """Two nodes, up, shared by all tests of the session: leave them as you found them."""
     remove_forgotten()
     cluster = Lab(f"test-{os.getpid()}", nodes=2)
