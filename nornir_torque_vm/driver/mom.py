@@ -124,6 +124,8 @@ class Mom:
         except subprocess.TimeoutExpired:
             report = self._stop(process, ("SIGTERM", "SIGKILL") if term_first else ("SIGKILL",))
             return Ended(slots.ALARM, _session(report))
+        finally:
+            self._let_go(process)
         if not report.strip():
             raise LabError(
                 f"{order.program} could not be started", node=self.node, hint="see the messages above"
@@ -152,6 +154,15 @@ class Mom:
             except subprocess.TimeoutExpired:
                 continue
         return ""
+
+    def _let_go(self, process: subprocess.Popen[str]) -> None:
+        """Close the pipes; a program that is still there is killed by it."""
+        with self._gate:
+            self._process = None
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
 
     def signal(self, name: str) -> None:
         """Send a signal to what runs now, if anything does."""

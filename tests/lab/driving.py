@@ -1,0 +1,117 @@
+"""Running jobs and commands in the test lab, and looking at what they left."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nornir_torque_vm.driver.batch import Submission
+from nornir_torque_vm.driver.session import Ended, Session
+from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.request import parse_request
+
+TORQUE_VM = [sys.executable, "-m", "nornir_torque_vm.cli"]
+SMALL = "vcpus=1,ram=192M"
+"""The least a micro guest is happy with."""
+
+
+class Job:
+    """A job on the lab's first nodes, and what it printed."""
+
+    def __init__(self, lab: Lab, script: str, request: str = SMALL, *, nodes: int = 1, **more: Any) -> None:
+        self.out, self.err = io.BytesIO(), io.BytesIO()
+        self.session = Session(lab, self.out, self.err)
+        self.submission = Submission(
+            script=f"#!/bin/sh\n{script}\n".encode(),
+            name="test",
+            hosts=lab.node_names[:nodes],
+            ppn=2,
+            resources=(f"other={parse_request([request]).encode()}",),
+            **more,
+        )
+        self.alarm = 300.0
+        self.lab = lab
+
+    def run(self) -> Ended:
+        """Run it to its end."""
+        return self.session.run(self.submission, alarm=self.alarm)
+
+    @property
+    def lines(self) -> list[str]:
+        """Its standard output."""
+        return self.out.getvalue().decode().splitlines()
+
+    @property
+    def errors(self) -> str:
+        """Its standard error."""
+        return self.err.getvalue().decode()
+
+
+def command(
+    lab: Lab, *words: str, node: str = "node1", seconds: float = 120.0
+) -> subprocess.CompletedProcess[str]:
+    """Run ``torque-vm`` on a node, as an administrator there would."""
+    return lab.run(node, [*TORQUE_VM, *words], seconds=seconds, check=False)
+
+
+def leftovers(lab: Lab) -> dict[str, list[str]]:
+    """Everything jobs could have left on the nodes: guests, files of guests, run state."""
+    found: dict[str, list[str]] = {}
+    for node in lab.node_names:
+        domains = lab.run(node, ["virsh", "-c", "qemu:///system", "list", "--all", "--name"]).stdout.split()
+        root = lab.root(node)
+        volumes = [path.name for path in (root / "var/lib/torque-vm/volumes").glob("*")]
+        state = [
+            str(path.relative_to(root))
+            for folder in ("markers", "handover", "jobs", "locks")
+            for path in (root / "run/torque-vm" / folder).glob("*")
+        ]
+        if any((domains, volumes, state)):
+            found[node] = domains + volumes + state
+    return found
+
+
+def history(lab: Lab, ended: Ended, name: str, node: str = "node1") -> Any:
+    """One of the files the last attempt of a job left in the history of its mother superior."""
+    records = sorted((lab.root(node) / "var/log/torque-vm").glob(f"{ended.outcome.job_id}.*"))
+    return json.loads((records[-1] / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def emulators(lab: Lab, node: str) -> list[int]:
+    """Process ids, as seen inside the node, of the guests that run there."""
+    found = lab.run(node, ["sh", "-c", "grep -l qemu-system /proc/[0-9]*/cmdline || true"]).stdout.split()
+    return [int(path.split("/")[2]) for path in found if path.split("/")[2] != "self"]
+
+
+def pool_state(pool: Path) -> dict[str, tuple[int, int, int, int, bytes]]:
+    """Owner, group, mode, mtime and content digest of every base image."""
+    import hashlib
+
+    state = {}
+    for path in sorted(pool.iterdir()):
+        facts = path.stat()
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").digest()
+        state[path.name] = (facts.st_uid, facts.st_gid, facts.st_mode, facts.st_mtime_ns, digest)
+    return state
+
+
+def have(*programs: str) -> list[str]:
+    """Those of the programs that are missing."""
+    return [program for program in programs if shutil.which(program) is None]
+
+
+def shell(lab: Lab, node: str, text: str, seconds: float = 30.0) -> str:
+    """Run shell text on a node as root and return what it printed."""
+    return lab.run(node, ["sh", "-c", text], seconds=seconds).stdout
+
+
+def words_of(rows: Sequence[str]) -> list[list[str]]:
+    """A printed table as lists of words, without its headline."""
+    return [row.split() for row in rows[1:]]
