@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -187,7 +186,7 @@ class Lab:
         processes.end(self.paths.state, deadline, spare=specs)
         for directory in self.paths.state.iterdir():
             if directory.is_dir() and directory / "init.json" not in specs:
-                _remove(directory)
+                tree.remove(directory)
 
     def _write(
         self, nodes: Iterable[LabNode], keys: pki.LabKeys, orders: Mapping[str, str], *, kvm: bool
@@ -210,7 +209,7 @@ class Lab:
             ended = processes.end(self.paths.state, Deadline.after(seconds))
             existed = self.paths.state.exists()
             if existed:
-                _remove(self.paths.state)
+                tree.remove(self.paths.state)
         with contextlib.suppress(OSError):  # other labs may be there
             self.paths.labs.rmdir()
         return existed or bool(ended)
@@ -297,15 +296,3 @@ class Lab:
 def _require_root() -> None:
     if os.geteuid() != 0:
         raise LabError("the lab needs root", hint="namespaces, mounts and devices are made; use sudo")
-
-
-def _remove(directory: Path) -> None:
-    """Remove a directory of the lab, but never through a mount into something else.
-
-    :raises LabError: something is mounted in it.
-    """
-    with Path("/proc/self/mountinfo").open(encoding="utf-8") as table:
-        points = [Path(line.split()[4]) for line in table]
-    if any(point.is_relative_to(directory) for point in points):
-        raise LabError(f"{directory} is not removed: something is mounted in it", hint="unmount it")
-    shutil.rmtree(directory)

@@ -1,12 +1,14 @@
-"""Writing a host's own files, so that a reader sees the old text or the new one, never half of it."""
+"""Writing a host's own files, never half of one, and removing them, never anything else."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from nornir_torque_vm.errors import LabError
 from nornir_torque_vm.lab.files import DIRECTORIES, LINKS, File
 from nornir_torque_vm.lab.spec import MACHINE_ETC
 
@@ -49,3 +51,15 @@ def write_text(path: Path, text: str, mode: int = 0o600) -> None:
         os.fchmod(fd, mode)
         file.write(text)
     fresh.replace(path)
+
+
+def remove(directory: Path) -> None:
+    """Remove a directory of the lab, but never through a mount into something else.
+
+    :raises LabError: something is mounted in it.
+    """
+    with Path("/proc/self/mountinfo").open(encoding="utf-8") as table:
+        points = [Path(line.split()[4]) for line in table]
+    if any(point.is_relative_to(directory) for point in points):
+        raise LabError(f"{directory} is not removed: something is mounted in it", hint="unmount it")
+    shutil.rmtree(directory)
