@@ -135,6 +135,21 @@ def test_within_its_age_the_table_is_read_once_for_all() -> None:
     assert table.readings == 2
 
 
+def test_two_that_find_it_due_read_it_once() -> None:
+    """The second may get its turn only after the first has finished."""
+    looks: list[int] = []
+
+    def clock() -> float:
+        looks.append(1)
+        if len(looks) == 2:  # between its two looks another thread has read the table
+            table._due = 10.0
+        return 0.0
+
+    table = NeighbourTable(clock=clock)
+    table.address(MAC, dict)
+    assert table.readings == 0
+
+
 def test_nobody_waits_for_a_slow_reading() -> None:
     """While one guest's thread reads, the others get the last answer at once."""
     table = NeighbourTable(max_age=0.0)

@@ -101,19 +101,32 @@ def test_it_waits_for_a_guest_that_is_still_booting(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "number", "refusal"), [("agent", AGENT, NO_CHANNEL), ("arp", ARP, BROKEN_ARP)]
+    ("source", "number", "refusal", "other", "other_number"),
+    [
+        ("agent", AGENT, NO_CHANNEL, "lease", LEASE),
+        ("arp", ARP, BROKEN_ARP, "lease", LEASE),
+        ("lease", LEASE, BROKEN_ARP, "agent", AGENT),
+    ],
 )
 def test_a_source_that_can_never_know_is_asked_once_and_named(
-    world: World, source: str, number: int, refusal: Exception
+    world: World, source: str, number: int, refusal: Exception, other: str, other_number: int
 ) -> None:
     """Without an agent channel, or where libvirt's own ARP reader is broken."""
     domain = FakeDomain({number: refusal})
     mac = script(world, domain)
-    domain.answers[LEASE] = in_turn({}, {}, told(mac))
-    found = result_of(ask(world, source, "lease"), "j17-r0")
+    domain.answers[other_number] = in_turn({}, {}, told(mac))
+    found = result_of(ask(world, source, other), "j17-r0")
     assert domain.asked.count(number) == 1
     assert "not asked again" in found.dropped[source]
     assert list(found.dropped) == [source]
+
+
+def test_an_agent_that_stumbles_is_asked_again(world: World) -> None:
+    """Libvirt reports what fails inside the agent as an internal error; a booting one may recover."""
+    domain = FakeDomain()
+    mac = script(world, domain)
+    domain.answers = {AGENT: in_turn(BROKEN_ARP, told(mac))}
+    assert result_of(ask(world, "agent"), "j17-r0").dropped == {}
 
 
 def test_when_nobody_is_left_to_ask_it_fails_at_once(world: World) -> None:
