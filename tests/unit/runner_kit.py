@@ -13,8 +13,10 @@ from nornir.core.task import AggregatedResult, MultiResult, Result, Task
 from nornir_torque_vm.report import Status
 from nornir_torque_vm.runners.deadline import status_of, stragglers
 
-LATENESS = 0.25
-"""Seconds a run may exceed its limit on a busy machine; measured: 1 to 10 ms."""
+LIMIT = 0.5
+"""Seconds in which a busy machine certainly starts a few threads, so that what hangs has begun."""
+LATENESS = 1.0
+"""Seconds a run may exceed its limit on a machine that is busy with other things; measured: 1 to 10 ms."""
 
 
 class Blocker:

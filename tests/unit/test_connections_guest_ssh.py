@@ -5,14 +5,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from libvirt_kit import limit
-from ssh_server import SshServer, free_port, mute_listener, private_key, public_line
+from ssh_server import SshServer, free_port, hanging_up, mute_listener, private_key, public_line
 
 from nornir_torque_vm.connections import guest_ssh
 from nornir_torque_vm.connections.command import CommandResult
@@ -165,14 +164,8 @@ def test_a_server_that_says_nothing_has_no_banner(monkeypatch: pytest.MonkeyPatc
     with mute_listener() as port, pytest.raises(SshNoBanner, match="did not say hello"):
         connect(port, public_line(KEY))
     assert time.monotonic() - began < 2
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=hang_up, args=(listener,), daemon=True).start()
-        with pytest.raises(SshNoBanner):
-            connect(listener.getsockname()[1], public_line(KEY))
-
-
-def hang_up(listener: socket.socket) -> None:
-    listener.accept()[0].close()
+    with hanging_up() as port, pytest.raises(SshNoBanner):
+        connect(port, public_line(KEY))
 
 
 def test_a_full_backlog_does_not_answer() -> None:

@@ -212,6 +212,21 @@ def test_many_threads_may_open_the_first_connection_at_once(files: pathlib.Path)
     assert (done.stdout, done.stderr) == (f"{[True] * 8}\n", "")
 
 
+def test_nothing_is_printed_when_a_login_fails(files: pathlib.Path) -> None:
+    """Paramiko logs whole tracebacks; without a handler Python would put them on stderr."""
+    script = (
+        "import pathlib, ssh_server, sys, test_connections_node_shell as t\n"
+        "here = pathlib.Path(sys.argv[1])\n"
+        "with ssh_server.hanging_up() as port:\n"
+        "    try: t.connect(here, port, known_hosts='')\n"
+        "    except t.NodeShellError as error: print(error)\n"
+    )
+    argv = [sys.executable, "-c", script, str(files)]
+    done = subprocess.run(argv, cwd=__file__.rpartition("/")[0], capture_output=True, check=True, text=True)
+    assert "Error reading SSH protocol banner" in done.stdout
+    assert done.stderr == ""
+
+
 def test_a_connection_that_was_never_opened_says_so() -> None:
     """Instead of an attribute error."""
     with pytest.raises(NodeShellError, match="not open"):

@@ -135,11 +135,11 @@ def test_nobody_waits_longer_than_the_own_deadline_and_what_comes_late_is_closed
         pool.acquire("n1", 5)
     assert 0.1 <= time.monotonic() - began < 1
     assert pool.count("n1") == 0
-    assert stragglers() == ("open n1",)
+    assert "open n1" in stragglers()
     world.gate.set()
     assert eventually(lambda: len(world.wires) == 1 and world.wires[0].closed == 1)
     assert world.asked == 0  # the opener could have known that nobody wanted it any more
-    assert eventually(lambda: stragglers() == ())
+    assert eventually(lambda: "open n1" not in stragglers())
 
 
 def test_one_host_may_give_up_while_another_still_waits(world: World) -> None:
@@ -257,9 +257,9 @@ def test_a_close_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> N
     began = time.monotonic()
     close_soon(lambda: gate.wait(10), "slow close")
     assert pool_module.CLOSE_WAIT <= time.monotonic() - began < 1
-    assert stragglers() == ("slow close",)
+    assert "slow close" in stragglers()
     gate.set()
-    assert eventually(lambda: stragglers() == ())
+    assert eventually(lambda: "slow close" not in stragglers())
 
 
 def test_a_close_that_fails_is_over() -> None:
@@ -269,4 +269,4 @@ def test_a_close_that_fails_is_over() -> None:
         raise OSError("client socket is closed")
 
     close_soon(close, "failing close")
-    assert stragglers() == ()
+    assert "failing close" not in stragglers()

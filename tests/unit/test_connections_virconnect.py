@@ -73,9 +73,9 @@ def test_silence_and_event_loop_come_first_and_once_then_keepalive_before_any_us
     """Without keepalive even dropping a connection to a frozen daemon blocks for ever."""
     fake.gate.set()
     first = connect("qemu+ssh://root@n1/system")
-    assert fake.calls == ["silence", "event loop", "open", "keepalive 5 3"]
+    assert fake.calls == ["silence", "event loop", "open", "keepalive 10 12"]
     connect("qemu+ssh://root@n2/system")
-    assert fake.calls[4:] == ["open", "keepalive 5 3"]
+    assert fake.calls[4:] == ["open", "keepalive 10 12"]
     first.close()
     assert eventually(lambda: fake.calls[6:] == ["close"])
 

@@ -102,7 +102,7 @@ def test_a_late_host_ends_with_the_step_it_was_in() -> None:
     """So that a timeline shows where the time went, and each start has an end."""
     recorder = Recorder()
     hold.clear()
-    nornir_of(["hung", "never"], DeadlineRunner(num_workers=1, run_timeout=0.2), [recorder]).run(boot_guest)
+    nornir_of(["hung", "never"], DeadlineRunner(num_workers=1, run_timeout=0.5), [recorder]).run(boot_guest)
     hold.set()
     assert recorder.told("hung")[-2:] == [
         ("step_end", "start_guest", "late"),
@@ -173,7 +173,7 @@ def test_a_host_that_never_began_has_no_span() -> None:
     """There is no time to show."""
     collected = TimelineProcessor()
     hold.clear()
-    runner = DeadlineRunner(num_workers=1, run_timeout=0.1)
+    runner = DeadlineRunner(num_workers=1, run_timeout=0.5)
     nornir_of(["hung", "never"], runner, [collected]).run(start_guest)
     hold.set()
     assert [(span.host, span.phase, span.status) for span in collected.spans] == [

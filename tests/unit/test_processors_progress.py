@@ -34,7 +34,7 @@ def discover_address(task: Task) -> Result:
     if task.host.name.endswith("r2"):
         raise NoAddress("nobody knows it", guest=task.host.name, hint="see its console")
     if task.host.name.endswith("r3"):
-        time.sleep(0.4)
+        time.sleep(1.5)
     return Result(host=task.host)
 
 
@@ -54,7 +54,7 @@ def without_times(text: str) -> str:
 def test_a_pipe_gets_one_line_per_host_and_one_per_run() -> None:
     """How it went, by which phases, and why not; the summary folds the names."""
     stream = io.StringIO()
-    nornir_of(GUESTS, DeadlineRunner(num_workers=5, run_timeout=0.2), [progress(stream)]).run(boot_guest)
+    nornir_of(GUESTS, DeadlineRunner(num_workers=5, run_timeout=0.5), [progress(stream)]).run(boot_guest)
     lines = without_times(stream.getvalue()).splitlines()
     assert sorted(lines[:-1]) == [
         "j17-r0: ok after N s (image N, address N)",
@@ -81,7 +81,7 @@ def test_hosts_that_never_started_and_empty_runs_are_said() -> None:
     """An empty selection is not a success to keep quiet about."""
     stream = io.StringIO()
     slow = ["a-r3", "b-r3"]
-    runner = DeadlineRunner(num_workers=1, run_timeout=0.1)
+    runner = DeadlineRunner(num_workers=1, run_timeout=0.5)
     nornir_of(slow, runner, [PlainProgress(stream)]).run(discover_address)
     nornir_of(0, processors=[PlainProgress(stream)]).run(discover_address)
     assert without_times(stream.getvalue()).splitlines() == [
@@ -140,7 +140,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 def test_the_live_display_ends_with_the_same_lines_and_gives_the_cursor_back(terminal: Terminal) -> None:
     """Verdicts stay above the bars; brackets in folded names are text, not markup."""
     with RichProgress(terminal) as live:
-        nornir_of(GUESTS, DeadlineRunner(run_timeout=0.2), [live]).run(boot_guest)
+        nornir_of(GUESTS, DeadlineRunner(run_timeout=0.5), [live]).run(boot_guest)
     shown = terminal.getvalue()
     assert "j17-r2: failed: nobody knows it; see its console" in shown
     assert "boot_guest: 3 ok j17-r[0-1,4]; 1 failed j17-r2; 1 late j17-r3" in shown
@@ -152,10 +152,10 @@ def test_the_live_display_ends_with_the_same_lines_and_gives_the_cursor_back(ter
 def test_an_interrupted_display_gives_the_cursor_back(terminal: Terminal) -> None:
     """Nornir does not tell that a run was interrupted."""
     with RichProgress(terminal) as live, pytest.raises(Exception, match="j17-r2"):
-        nornir_of(GUESTS, processors=[live]).run(boot_guest, raise_on_error=True)
+        nornir_of(GUESTS[:3], processors=[live]).run(boot_guest, raise_on_error=True)
     shown = terminal.getvalue()
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
-    assert "boot_guest: 4 ok j17-r[0-1,3-4]; 1 failed j17-r2" in shown
+    assert "boot_guest: 2 ok j17-r[0-1]; 1 failed j17-r2" in shown
 
 
 def test_colors_are_left_out_when_not_wanted(terminal: Terminal) -> None:

@@ -5,6 +5,7 @@ Cancelling, abandoned threads, processors and races: ``test_runner_threads``.
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from nornir.core.task import Result, Task
 from nornir.plugins.runners import ThreadedRunner
 from nornir_kit import noop, nornir_of
-from runner_kit import LATENESS, hang, statuses, timed
+from runner_kit import LATENESS, LIMIT, hang, statuses, timed
 
 from nornir_torque_vm import deadline
 from nornir_torque_vm.deadline import Deadline
@@ -81,9 +82,9 @@ def test_system_exit_in_one_task_costs_only_that_host() -> None:
 
 def test_a_hanging_host_is_late_and_the_others_keep_their_results(hang: Any) -> None:
     """One frozen node costs its own verdict and nobody else's."""
-    nornir = nornir_of(4, DeadlineRunner(run_timeout=0.2))
+    nornir = nornir_of(4, DeadlineRunner(run_timeout=LIMIT))
     result, seconds = timed(lambda: nornir.run(hang, only=("h3",)))
-    assert 0.2 <= seconds < 0.2 + LATENESS
+    assert LIMIT <= seconds < LIMIT + LATENESS
     assert statuses(result) == {"h0": Status.OK, "h1": Status.OK, "h2": Status.OK, "h3": Status.LATE}
     assert nornir.data.failed_hosts == {"h3"}
 
@@ -91,15 +92,15 @@ def test_a_hanging_host_is_late_and_the_others_keep_their_results(hang: Any) -> 
 @pytest.mark.parametrize("limit", ["run_timeout", "host_timeout", "deadline"])
 def test_each_limit_ends_a_run_that_hangs(hang: Any, limit: str) -> None:
     """Timeouts of the run and of each host, and an absolute deadline, all do."""
-    options: dict[str, Any] = {limit: 0.2 if limit != "deadline" else Deadline.after(0.2)}
+    options: dict[str, Any] = {limit: LIMIT if limit != "deadline" else Deadline.after(LIMIT)}
     result, seconds = timed(lambda: nornir_of(50, DeadlineRunner(**options)).run(hang))
-    assert 0.2 <= seconds < 0.2 + LATENESS
+    assert LIMIT <= seconds < LIMIT + LATENESS
     assert set(statuses(result).values()) == {Status.LATE}
 
 
 def test_several_runs_share_one_deadline(hang: Any) -> None:
     """A hook's phases together take no longer than the hook may; what is over fails at once."""
-    shared = Deadline.after(0.3)
+    shared = Deadline.after(2 * LIMIT)
     nornir = nornir_of(2, DeadlineRunner(deadline=shared))
 
     def short(task: Task) -> Result:
@@ -109,17 +110,17 @@ def test_several_runs_share_one_deadline(hang: Any) -> None:
     began = time.monotonic()
     verdicts = [set(statuses(nornir.run(task, on_failed=True)).values()) for task in (short, hang, short)]
     assert verdicts == [{Status.OK}, {Status.LATE}, {Status.NOT_STARTED}]
-    assert time.monotonic() - began < 0.3 + LATENESS
+    assert time.monotonic() - began < 2 * LIMIT + LATENESS
 
 
 def test_a_run_never_exceeds_the_deadline_of_the_thread_that_calls_it(hang: Any) -> None:
     """A run inside a run, or inside a bounded command, inherits the limit."""
-    token = deadline.current.set(Deadline.after(0.2))
+    token = deadline.current.set(Deadline.after(LIMIT))
     try:
         result, seconds = timed(lambda: nornir_of(2, DeadlineRunner(run_timeout=30)).run(hang))
     finally:
         deadline.current.reset(token)
-    assert (set(statuses(result).values()), seconds < 0.2 + LATENESS) == ({Status.LATE}, True)
+    assert (set(statuses(result).values()), seconds < LIMIT + LATENESS) == ({Status.LATE}, True)
 
 
 def test_tasks_see_their_own_deadline() -> None:
@@ -135,14 +136,14 @@ def test_tasks_see_their_own_deadline() -> None:
 
 def test_hosts_left_in_the_queue_are_not_started_rather_than_late(hang: Any) -> None:
     """A queue that is too long is the caller's fault, a hung host is not."""
-    result = nornir_of(3, DeadlineRunner(num_workers=2, run_timeout=0.1)).run(hang)
+    result = nornir_of(3, DeadlineRunner(num_workers=2, run_timeout=LIMIT)).run(hang)
     assert list(statuses(result).values()) == [Status.LATE, Status.LATE, Status.NOT_STARTED]
-    assert str(result["h2"][0].exception).startswith("not started after 0.")
+    assert str(result["h2"][0].exception).startswith("not started after ")
 
 
 def test_a_fresh_worker_takes_the_place_of_an_abandoned_one(hang: Any) -> None:
     """With a limit per host, two hung hosts in front do not starve those behind."""
-    result = nornir_of(6, DeadlineRunner(num_workers=2, host_timeout=0.1)).run(hang, only=("h0", "h1"))
+    result = nornir_of(6, DeadlineRunner(num_workers=2, host_timeout=LIMIT)).run(hang, only=("h0", "h1"))
     assert list(statuses(result).values()) == [Status.LATE] * 2 + [Status.OK] * 4
 
 
@@ -179,13 +180,13 @@ def test_a_late_verdict_names_the_running_subtask_and_the_seconds(hang: Any) -> 
         task.run(start_guest)
         return Result(host=task.host)
 
-    results = nornir_of(1, DeadlineRunner(run_timeout=0.2)).run(boot_guest)
+    results = nornir_of(1, DeadlineRunner(run_timeout=LIMIT)).run(boot_guest)
     verdict = results["h0"]
     assert [part.name for part in verdict] == ["boot_guest", "prepare_image", "start_guest"]
     assert verdict[1].result == "overlay"
     assert isinstance(verdict[0].exception, DeadlineExceeded)
     assert verdict[0].exception.started
-    assert str(verdict[0]) == "late in start_guest after 0.2 s"
+    assert re.fullmatch(r"late in start_guest after [01]\.\d s", str(verdict[0]))
     entry = Report.from_results(results).hosts[0]
     assert (entry.phase, entry.status, entry.changed) == ("start", Status.LATE, True)
 
@@ -197,8 +198,8 @@ def test_a_verdict_between_two_subtasks_names_the_task_itself(hang: Any) -> None
         task.run(noop)
         return hang(task)  # type: ignore[no-any-return]
 
-    verdict = nornir_of(1, DeadlineRunner(run_timeout=0.1)).run(boot_guest)["h0"]
-    assert str(verdict[0]) == "late in boot_guest after 0.1 s"
+    verdict = nornir_of(1, DeadlineRunner(run_timeout=LIMIT)).run(boot_guest)["h0"]
+    assert str(verdict[0]).startswith("late in boot_guest after ")
     assert [part.name for part in verdict] == ["boot_guest", "noop"]
 
 
@@ -214,4 +215,4 @@ def test_a_task_that_heeds_its_deadline_is_late_too() -> None:
         return Result(host=task.host)
 
     for run in (wait, outer):
-        assert statuses(nornir_of(1, DeadlineRunner(host_timeout=0.1)).run(run)) == {"h0": Status.LATE}
+        assert statuses(nornir_of(1, DeadlineRunner(host_timeout=LIMIT)).run(run)) == {"h0": Status.LATE}
