@@ -13,7 +13,7 @@ from nornir_torque_vm.sitekit import kit_file
 
 REQUEST = "vcpus=1,ram=192M,vms_per_node=2"
 NODES = 2
-LAB = "demo"
+LAB = "default"
 
 
 @click.command()

@@ -31,8 +31,11 @@ VirConnect = Any
 HOSTS_PER_CONNECTION = 4
 MAX_CONNECTIONS = 5
 MAX_OPENING = 8
-KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 5, 3
-"""A silent daemon is given up after 15 to 20 s: three questions without an answer, one each 5 s."""
+KEEPALIVE_INTERVAL, KEEPALIVE_COUNT = 10, 12
+"""A silent daemon is given up after two minutes: twelve questions without an answer, one each 10 s.
+
+Long, because a loaded node may be silent for half a minute and be well; the run's own deadline is what
+ends the waiting, and calls its node late."""
 
 _library_lock = threading.Lock()
 _library: list[Any] = []

@@ -16,6 +16,7 @@ from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.arguments import HookCall, parse_epilogue
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
 from nornir_torque_vm.inventory.torque import read_nodefile
+from nornir_torque_vm.joblock import job_lock
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.processors.events import JsonLinesEvents
 from nornir_torque_vm.report import Report
@@ -31,9 +32,13 @@ class Epilogue:
     def __init__(self, call: HookCall, settings: Settings, deadline: Deadline) -> None:
         self.call, self.settings, self.deadline = call, settings, deadline
 
-    def run(self) -> Report | None:
+    def run(self) -> Report:
         """Destroy the job's guests, then forget the job and keep its history."""
-        job_id = self.call.job_id
+        with job_lock(self.settings.run_dir, self.call.job_id, deadline=self.deadline):
+            return self.tear_down(self.call.job_id)
+
+    def tear_down(self, job_id: str) -> Report:
+        """Do the work of :meth:`run`, which nobody else does meanwhile."""
         state = JobState.find(self.settings.run_dir, job_id)
         nodes = self.nodes(state)
         history = History.latest(self.settings.history_dir, job_id)
