@@ -18,6 +18,7 @@ from nornir.core.inventory import ConnectionOptions, Defaults, Groups, Host, Hos
 from nornir.core.plugins.connections import ConnectionPluginRegister
 from nornir.core.task import Result, Task
 
+from nornir_torque_vm.connections import virconnect
 from nornir_torque_vm.connections.guest_ssh import GuestSshConnection
 from nornir_torque_vm.connections.libvirt import LibvirtConnection, mapped
 from nornir_torque_vm.connections.node_shell import NodeShellConnection, pool
@@ -114,7 +115,8 @@ def frozen(when: str) -> dict[str, Any]:
 
 
 def silent() -> dict[str, Any]:
-    """A call that a stopped daemon never answers, on a connection without any deadline."""
+    """A call that a stopped daemon never answers, without any deadline; keepalive as short as can be."""
+    virconnect.KEEPALIVE_INTERVAL, virconnect.KEEPALIVE_COUNT = 1, 3
     host = libvirt("node2")
     conn = host.connection
     far("node2", "kill -STOP $(pidof libvirtd)")

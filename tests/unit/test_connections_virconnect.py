@@ -19,6 +19,8 @@ from nornir_torque_vm.connections.libvirt import lease
 from nornir_torque_vm.connections.virconnect import endpoint, is_own_world, is_test, pool
 from nornir_torque_vm.errors import DeadlineExceeded
 
+KEPT_ALIVE = f"keepalive {virconnect.KEEPALIVE_INTERVAL} {virconnect.KEEPALIVE_COUNT}"
+
 
 @pytest.fixture(autouse=True)
 def _no_connection_is_left() -> Iterator[None]:
