@@ -143,6 +143,7 @@ class InventoryBuilder:
                 name, data={"local": local, "neighbours": NeighbourTable()}, defaults=self._defaults
             )
             group.connection_options = self._connections(node, local=local)
+            group.data["uri"] = uri_in(group.connection_options["libvirt"])
             self._groups[name] = group
         return group
 
@@ -181,6 +182,12 @@ def is_local(node: str, here: str) -> bool:
     if node in _LOOPBACK or node == here:
         return True
     return ("." not in node or "." not in here) and node.partition(".")[0] == here.partition(".")[0]
+
+
+def uri_in(options: ConnectionOptions) -> str:
+    """The URI that the ``libvirt`` connection plugin opens for these options."""
+    extras = options.extras or {}
+    return str(extras.get("uri", "")).replace("{node}", str(extras.get("node") or options.hostname or ""))
 
 
 def node_shell_options(node: str, settings: Settings) -> ConnectionOptions:

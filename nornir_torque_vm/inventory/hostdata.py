@@ -9,6 +9,7 @@ slots        node             slots the job has there
 guest        guest            :class:`~nornir_torque_vm.model.Guest`
 rank         guest            its rank; also ``mac``, ``domain``: plain values to filter by and to print
 facts        both, by node    :class:`~nornir_torque_vm.model.NodeFacts`, when there was a survey
+uri          both, by node    the node's libvirt
 local        both, by node    True on the node this process runs on
 node_address both, by node    the node's address, when the nodefile's reader resolved it
 neighbours   both, by node    :class:`~nornir_torque_vm.neighbours.NeighbourTable` of the node

@@ -102,8 +102,12 @@ class LocalStorage:
     @contextlib.contextmanager
     def _open(self) -> Iterator[int]:
         """Lend a descriptor of the directory."""
-        Path(self.directory).mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
-        folder = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        try:
+            folder = os.open(self.directory, flags)
+        except FileNotFoundError:
+            Path(self.directory).mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
+            folder = os.open(self.directory, flags)
         try:
             status = os.fstat(folder)
             if status.st_uid not in {0, os.geteuid()} or status.st_mode & _WRITABLE_BY_OTHERS:

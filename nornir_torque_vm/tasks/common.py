@@ -11,6 +11,7 @@ from nornir.core.task import Task
 from nornir_torque_vm.connections.libvirt import NO_DOMAIN, map_error, mapped
 from nornir_torque_vm.deadline import BACKOFF_MAX, Deadline, current
 from nornir_torque_vm.found import DOMAIN_PREFIX, FoundGuest, read_domain
+from nornir_torque_vm.inventory.build import uri_in
 from nornir_torque_vm.inventory.hostdata import is_guest, node_of, settings_of
 from nornir_torque_vm.storage import Storage, storage_for
 
@@ -43,9 +44,8 @@ def storage_of(task: Task) -> Storage:
 
 def uri_of(host: Host) -> str:
     """The libvirt URI of the node that ``host`` is or is on, as its connection is opened."""
-    options = host.get_connection_parameters(LIBVIRT)
-    extras = options.extras or {}
-    return str(extras.get("uri", "")).replace("{node}", str(extras.get("node") or options.hostname or ""))
+    # Our inventories say it plainly; Nornir's way through all options of all groups is a long one.
+    return str(host.get("uri") or uri_in(host.get_connection_parameters(LIBVIRT)))
 
 
 def rounds(task: Task) -> Iterator[int]:

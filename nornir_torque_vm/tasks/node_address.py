@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from nornir.core.inventory import Host
 
+from nornir_torque_vm.connections.virconnect import is_test
 from nornir_torque_vm.inventory.hostdata import settings_of
 from nornir_torque_vm.tasks.common import uri_of
 
@@ -30,11 +31,11 @@ def node_address(host: Host) -> str:
     stated = host.get("node_address")
     if stated:
         return str(stated)
-    parts = urlsplit(uri_of(host))
-    if parts.hostname:
-        return resolve(parts.hostname)
-    # test:/// has no guests that could greet.
-    return "" if parts.scheme == "test" else interface_address(settings_of(host).bridge)
+    uri = uri_of(host)
+    if is_test(uri):
+        return ""  # there are no guests that could greet
+    far = urlsplit(uri).hostname
+    return resolve(far) if far else interface_address(settings_of(host).bridge)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -136,10 +136,10 @@ def test_other_errors_say_what_could_not_be_done(place: LocalPlace, tmp_path: Pa
     storage = LocalStorage(str(tmp_path / "file"), node="node1")
     path = tmp_path / "file"
     for action, what in (
-        (lambda: storage.put("a", b""), f"{path}/a cannot be written: File exists"),
-        (lambda: storage.read("a"), f"{path}/a cannot be read: File exists"),
-        (lambda: storage.remove("a"), f"{path}/a cannot be removed: File exists"),
-        (lambda: storage.names(""), f"{path} cannot be listed: File exists"),
+        (lambda: storage.put("a", b""), f"{path}/a cannot be written: Not a directory"),
+        (lambda: storage.read("a"), f"{path}/a cannot be read: Not a directory"),
+        (lambda: storage.remove("a"), f"{path}/a cannot be removed: Not a directory"),
+        (lambda: storage.names(""), f"{path} cannot be listed: Not a directory"),
     ):
         with pytest.raises(StorageError) as caught:
             action()
