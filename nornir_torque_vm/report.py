@@ -260,6 +260,8 @@ def _one_line(text: str) -> str:
 def _data(result: Any) -> Mapping[str, Any]:
     if result is None:
         return {}
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
+        return {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
     return result if isinstance(result, Mapping) else {"result": result}
 
 

@@ -149,9 +149,9 @@ def health(*, probe_command: str, **options: Any) -> int:
 
     Needs the keys of the job, which the mother superior has while the job runs.
     """
-    from nornir_torque_vm.tasks import boot_guest
+    from nornir_torque_vm.tasks import check_health
 
-    return on_existing(boot_guest, ("GUEST", "NODE", "HEALTH"), "", options, command=probe_command)
+    return on_existing(check_health, ("GUEST", "NODE", "HEALTH"), "", options, command=probe_command)
 
 
 def on_existing(

@@ -22,6 +22,7 @@ from nornir_torque_vm.connections.guest_ssh import (
 )
 from nornir_torque_vm.errors import DeadlineExceeded, NotHealthy
 from nornir_torque_vm.tasks.common import GUEST_SSH, connection, rounds, where
+from nornir_torque_vm.tasks.discover_address import discover_address
 from nornir_torque_vm.tasks.watch import Watch
 
 CONNECTION_NAME = GUEST_SSH
@@ -76,6 +77,8 @@ def _import_paramiko() -> None:
 def check_health(task: Task, command: str = "", probe: Probe | None = None) -> Result:
     """Log in to the guest, its host key pinned, and wait until cloud-init has finished without errors.
 
+    A guest whose address is not known yet is looked for first, by :func:`discover_address`.
+
     Arguments:
         command: shell command that must then succeed in the guest as well; none by default
         probe: replaces ssh and cloud-init, for guests that have neither: called with the host
@@ -87,10 +90,13 @@ def check_health(task: Task, command: str = "", probe: Probe | None = None) -> R
 
     Raises:
         GuestDied: the guest crashed, shut down or is gone
+        NornirSubTaskError: its address was not found; the subtask's own error is in its result
         NotHealthy: cloud-init reports errors, or the command failed
         DeadlineExceeded: the time is up; the message says what was missing
     """
     host, began = task.host, time.monotonic()
+    if probe is None and not host.hostname:
+        task.run(discover_address)
     watch, missing = Watch(task), "nobody looked"
     for attempt in rounds(task):
         try:

@@ -12,6 +12,7 @@ from nornir.core.task import AggregatedResult, MultiResult, Result, Task
 from nornir.plugins.runners import SerialRunner
 
 from nornir_torque_vm.errors import Blame, Cancelled, DeadlineExceeded, NoAddress
+from nornir_torque_vm.model import Node
 from nornir_torque_vm.report import Failure, HostReport, Report, Status, status_of
 
 
@@ -145,7 +146,14 @@ def test_changed_is_ok_with_an_effect_anywhere(changes: list[bool], status: Stat
 
 
 @pytest.mark.parametrize(
-    ("value", "data"), [(None, {}), ({"a": 1}, {"a": 1}), ("text", {"result": "text"}), (0, {"result": 0})]
+    ("value", "data"),
+    [
+        (None, {}),
+        ({"a": 1}, {"a": 1}),
+        (Node("n1", 2), {"name": "n1", "slots": 2, "address": ""}),
+        ("text", {"result": "text"}),
+        (0, {"result": 0}),
+    ],
 )
 def test_what_a_task_returned_is_kept_as_a_mapping(value: object, data: dict[str, Any]) -> None:
     """Mappings as they are, anything else under ``result``, nothing for None."""

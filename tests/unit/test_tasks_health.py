@@ -61,6 +61,7 @@ def world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(Ssh, "commands", [], raising=False)
     monkeypatch.setattr(Ssh, "opened", 0, raising=False)
     alive(made, FakeDomain())
+    made.inventory.hosts["j17-r0"].hostname = "10.89.0.9"
     return made
 
 
@@ -168,6 +169,17 @@ def test_a_guest_that_dies_is_not_waited_for(world: World, monkeypatch: pytest.M
     error = first_error(check(world), "j17-r0")
     assert isinstance(error, GuestDied)
     assert time.monotonic() - began < 2.0
+
+
+def test_a_guest_whose_address_is_unknown_is_looked_for_first(world: World) -> None:
+    """So that the task works on what list_guests found."""
+    host = world.inventory.hosts["j17-r0"]
+    card = {"hwaddr": host["mac"], "addrs": [{"type": 0, "addr": "10.89.0.7", "prefix": 24}]}
+    alive(world, FakeDomain({1: {"eth0": card}}))
+    host.hostname = None
+    results = check(world)
+    assert [part.name for part in results["j17-r0"]] == ["check_health", "discover_address"]
+    assert host.hostname == "10.89.0.7"
 
 
 def test_a_probe_replaces_ssh(world: World) -> None:
