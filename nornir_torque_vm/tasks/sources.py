@@ -28,6 +28,8 @@ _UNSUPPORTED = frozenset({3, 74, 84})
 _INTERNAL = 1
 """``VIR_ERR_INTERNAL_ERROR``: libvirt's own ARP reader on kernels since 6.10, for ever."""
 
+_THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
+"""Addresses a machine may only use for itself while it has none (RFC 1122)."""
 PROC_NET_ARP = Path("/proc/net/arp")
 KNOCK_PORT = 22
 KNOCK_SECONDS = 0.2
@@ -143,7 +145,8 @@ def _usable(address: str) -> bool:
         parsed = ipaddress.IPv4Address(address)
     except ValueError:
         return False
-    return not (parsed.is_link_local or parsed.is_loopback or parsed.is_multicast or parsed.is_unspecified)
+    of_no_use = parsed.is_link_local or parsed.is_loopback or parsed.is_multicast or parsed.is_reserved
+    return not of_no_use and parsed not in _THIS_NETWORK
 
 
 def read_here() -> dict[str, str]:

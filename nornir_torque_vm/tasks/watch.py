@@ -20,6 +20,11 @@ CONSOLE_LINES = 3
 CONSOLE_TAIL = 16384
 """Bytes at the end of a console in which these are looked for."""
 
+_FATAL = re.compile(
+    r"Kernel panic|Unable to mount root|emergency mode|dracut: FATAL|grub rescue|[Nn]o bootable device"
+    r"|not a bootable disk"
+)
+"""What explains a death better than what was printed after it: a panic is followed by registers."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -73,22 +78,25 @@ class Watch:
         return error
 
     def _died(self, why: str) -> GuestDied:
-        lines = self._last_lines()
-        said = f"its console ends: {' | '.join(lines)}" if lines else "its console is empty"
+        lines = self._last_words()
+        said = f"its console says: {' | '.join(lines)}" if lines else "its console is empty"
         return GuestDied(f"it {why}", hint=said, node=self._node, guest=self._guest.name)
 
-    def _last_lines(self) -> list[str]:
+    def _last_words(self) -> list[str]:
         try:
-            return last_lines(storage_of(self._task), console_name(self._guest.domain))
+            return last_words(storage_of(self._task), console_name(self._guest.domain))
         except (HypervisorError, StorageError):
             return []
 
 
-def last_lines(storage: Storage, name: str, count: int = CONSOLE_LINES) -> list[str]:
-    """The last lines of a console log that are not blank, without terminal escapes.
+def last_words(storage: Storage, name: str, count: int = CONSOLE_LINES) -> list[str]:
+    """The line near the end of a console log that says why a guest died, else its last lines.
+
+    Blank lines and terminal escapes are left out.
 
     :raises StorageError: there is no such log, or it cannot be read.
     """
     tail = storage.read(name, -CONSOLE_TAIL, CONSOLE_TAIL)
     text = _ESCAPES.sub("", tail.decode(errors="replace").replace("\r", "\n"))
-    return [line.strip() for line in text.split("\n") if line.strip()][-count:]
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    return [line for line in lines if _FATAL.search(line)][:1] or lines[-count:]

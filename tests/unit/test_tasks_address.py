@@ -183,16 +183,29 @@ def test_a_node_that_refuses_the_shell_does_not_end_the_search(world: World) -> 
 def test_a_dead_guest_is_not_waited_for(world: World, state: object) -> None:
     """Crashed, shut off, paused by an I/O error, gone: at once, with the end of its console."""
     script(world, FakeDomain({AGENT: NOT_CONNECTED}, states=[(1, 1), state]))
-    folder = pathlib.Path(world.settings.volume_dir, "node1")
-    folder.mkdir(parents=True)
-    log = folder / f"{world.plan.guests[0].domain}-console.log"
-    log.write_bytes(b"booting\r\n" * 5000 + b"\x1b[31mKernel panic - not syncing: no init\x1b[0m\r\n\r\n")
+    console(world, b"booting\r\n" * 5000 + b"\x1b[31mone\x1b[0m\r\n\r\ntwo\r\n")
     began = time.monotonic()
     error = first_error(ask(world, "agent"), "j17-r0")
     assert isinstance(error, GuestDied)
     assert time.monotonic() - began < 2.0
     assert str(error).startswith("node node1, guest j17-r0: it ")
-    assert str(error).endswith("its console ends: booting | booting | Kernel panic - not syncing: no init")
+    assert str(error).endswith("its console says: booting | one | two")
+
+
+def test_a_panic_is_quoted_rather_than_what_follows_it(world: World) -> None:
+    """Registers and a stack trace fill the end of the console."""
+    script(world, FakeDomain({AGENT: NOT_CONNECTED}, states=[GONE]))
+    panic = b"[7.3] Kernel panic - not syncing: sysrq triggered crash"
+    console(world, b"booting\n" + panic + b"\n" + b"R10: 0000000000000000\n" * 50)
+    error = first_error(ask(world, "agent"), "j17-r0")
+    assert str(error).endswith(f"its console says: {panic.decode()}")
+
+
+def console(world: World, text: bytes) -> None:
+    """Let the only guest's console have printed that."""
+    folder = pathlib.Path(world.settings.volume_dir, "node1")
+    folder.mkdir(parents=True)
+    (folder / f"{world.plan.guests[0].domain}-console.log").write_bytes(text)
 
 
 def test_a_guest_that_never_was_is_not_waited_for(world: World) -> None:
