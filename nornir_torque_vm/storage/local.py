@@ -32,7 +32,7 @@ class LocalStorage:
     """
 
     def __init__(self, directory: str, *, node: str = "") -> None:
-        self.directory, self._node = directory, node
+        self.directory, self._node = directory.rstrip("/"), node
 
     def path(self, name: str) -> str:
         """See :class:`~nornir_torque_vm.storage.Storage`."""

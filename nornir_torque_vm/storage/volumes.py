@@ -60,7 +60,7 @@ class VolumeStorage:
     """
 
     def __init__(self, conn: Any, directory: str, *, node: str = "") -> None:
-        self.directory = directory
+        self.directory = directory.rstrip("/")
         self._conn, self._node = conn, node
         self._pool: Any = None
 
@@ -146,7 +146,7 @@ class VolumeStorage:
     def _in_place(self, pool: Any) -> Any:
         """Return ``pool`` if it is where our paths point."""
         found = ET.fromstring(pool.XMLDesc(0)).findtext("target/path", "")  # noqa: S314 - libvirtd's own
-        if found.rstrip("/") != self.directory.rstrip("/"):
+        if found != self.directory:
             raise is_elsewhere(self.directory, found, self._node)
         return pool
 

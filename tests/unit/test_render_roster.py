@@ -87,7 +87,9 @@ def test_every_guest_knows_all_names_keys_and_the_users_key(shell: list[str], gu
     assert (ssh / "id_ed25519.pub").read_text() == keys_for().user.public + "\n"
     modes = {name: mode for name, (mode, _) in tree(guest).items()}
     assert modes["home/alice/.ssh"] == 0o700
-    assert modes["home/alice/.ssh/id_ed25519"] == 0o600
+    assert {modes[f"home/alice/.ssh/{name}"] for name in ("id_ed25519", "id_ed25519.pub", "known_hosts")} == {
+        0o600
+    }
     assert (modes["etc/hosts"], modes["etc/ssh/ssh_known_hosts"], modes["etc/ssh"]) == (0o644, 0o644, 0o755)
 
 
@@ -154,6 +156,15 @@ def test_a_key_of_the_users_own_is_never_overwritten(shell: list[str], guest: Pa
     assert done.stderr == f"torque-vm: {ssh}/id_ed25519 is the user's own and stays as it is\n"
     assert sorted(path.name for path in ssh.iterdir()) == ["id_ed25519", "known_hosts"]
     assert (ssh / "id_ed25519").read_text() == "precious\n"
+
+
+def test_a_key_that_others_could_read_is_closed(shell: list[str], guest: Path) -> None:
+    """Ssh would refuse to use it."""
+    run(shell, guest)
+    key = guest / "home/alice/.ssh/id_ed25519"
+    key.chmod(0o644)
+    run(shell, guest)
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
 def test_the_home_is_where_the_guest_says(shell: list[str], guest: Path) -> None:

@@ -168,10 +168,11 @@ def test_a_pool_somewhere_else_is_not_used(conn: Any, slash: str) -> None:
     """Paths in a domain's XML would not be where the files are."""
     conn.storagePoolCreateXML(volumes._pool_xml("/old"))
     assert VolumeStorage(conn, f"/old{slash}").names("") == []
+    assert VolumeStorage(conn, f"/old{slash}").path("a") == "/old/a"
     with pytest.raises(StorageError) as caught:
         VolumeStorage(conn, f"/new{slash}", node="node1").names("")
     assert str(caught.value) == (
-        f"node node1: the storage pool is in /old, volume_dir in the settings says /new{slash}; "
+        "node node1: the storage pool is in /old, volume_dir in the settings says /new; "
         "when no guest uses it: virsh pool-destroy torque-vm"
     )
 

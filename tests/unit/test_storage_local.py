@@ -185,4 +185,5 @@ def test_the_test_driver_gets_local_storage_in_a_directory_of_each_node(tmp_path
         assert isinstance(storage, LocalStorage)
         assert storage.path("a") == f"{tmp_path}/node1/a"
     assert storage_for(conn, site).path("a") == f"{tmp_path}/a"
+    assert LocalStorage("/v/").path("a") == "/v/a"
     conn.close()
