@@ -57,9 +57,7 @@ class Epilogue:
     def nodes(self, state: JobState | None) -> tuple[Node, ...]:
         """The job's nodes: those of its plan, and those of the nodefile when it got no plan."""
         plan = state.plan() if state is not None else None
-        if plan is not None:
-            return plan.nodes
-        return read_nodefile(self.call.nodefile)
+        return read_nodefile(self.call.nodefile) if plan is None else plan.nodes
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from typing import NoReturn
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import TorqueVMError
 from nornir_torque_vm.exitcodes import HookExit, hook_exit
-from nornir_torque_vm.hooks.stdio import settle_stdio
+from nornir_torque_vm.hooks.stdio import say, settle_stdio
 from nornir_torque_vm.report import Report
 
 
@@ -25,10 +26,9 @@ def sentence_of(error: BaseException) -> str:
 
 
 def tell(hook: str, job_id: str, sentence: str) -> None:
-    """One line in syslog, and the same on stderr, which for a batch job is its error file."""
-    syslog.openlog("torque-vm", syslog.LOG_PID, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_INFO, f"{hook} job={job_id} {sentence}")
-    print(f"torque-vm: {sentence}", file=sys.stderr)
+    """One line in syslog, and the same for the user."""
+    log(hook, job_id, sentence)
+    say(sentence)
 
 
 def log(hook: str, job_id: str, sentence: str) -> None:
@@ -46,10 +46,8 @@ def cancel_on_signal(deadline: Deadline) -> None:
 def leave(code: int) -> NoReturn:
     """End the process now: a thread that hangs inside libvirt must not keep it."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError):
             stream.flush()
-        except OSError:
-            continue
     os._exit(code)
 
 

@@ -16,7 +16,7 @@ from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.accounts import owner_named
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
-from nornir_torque_vm.errors import InventoryError, RequestError
+from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.hooks.arguments import HookCall, parse_prologue
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook, sentence_of, tell
 from nornir_torque_vm.hooks.verdict import Verdict
@@ -30,6 +30,7 @@ from nornir_torque_vm.request import Request, find_in_resources
 from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sshkeys import make_job_keys
 from nornir_torque_vm.state import History, JobState
+from nornir_torque_vm.tasks.check_health import Probe
 
 HOOK = "prologue"
 
@@ -38,10 +39,13 @@ class Prologue:
     """One run of the prologue.
 
     :param deadline: by when all guests have to be ready.
+    :param probe: tells when a guest is ready, in place of ssh and cloud-init; see ``check_health``.
     """
 
-    def __init__(self, call: HookCall, settings: Settings, deadline: Deadline) -> None:
-        self.call, self.settings, self.deadline = call, settings, deadline
+    def __init__(
+        self, call: HookCall, settings: Settings, deadline: Deadline, probe: Probe | None = None
+    ) -> None:
+        self.call, self.settings, self.deadline, self.probe = call, settings, deadline, probe
 
     def run(self) -> Report:
         """Start the job's guests and hand them over; on failure leave nothing behind.
@@ -60,9 +64,7 @@ class Prologue:
     def attempt(self, history: History) -> Report:
         """Do the work of :meth:`run`."""
         request = self.request()
-        nodes = read_nodefile(self.call.nodefile) if self.call.nodefile else ()
-        if not nodes:
-            raise InventoryError("TORQUE named no nodefile", hint="is this the job's mother superior?")
+        nodes = read_nodefile(self.call.nodefile)
         job = Job(
             id=self.call.job_id,
             server=server_of(self.call.job_id, self.settings),
@@ -109,9 +111,10 @@ class Prologue:
         keys = make_job_keys([guest.name for guest in plan.guests])
         state.save(plan, keys)
         history.write("plan", plan)
-        boot = engine.boot(plan, keys)
+        boot = engine.boot(plan, keys, probe=self.probe)
         if not boot.report.ok:
             return self.failed(boot.report, history)
+        self.deadline.check()
         state.hand_over(plan, keys, boot.addresses)
         history.write("report", boot.report)
         log(HOOK, job.id, f"{len(plan.guests)} guests ready on {len(nodes)} nodes")
@@ -124,12 +127,19 @@ class Prologue:
         return report
 
     def undo(self, nodes: Sequence[Node], job: Job, state: JobState) -> None:
-        """Remove what was made, on every node, in a time of its own."""
-        engine = Engine(self.settings, Deadline.after(self.settings.teardown_margin))
-        removed = engine.destroy(nodes, job.id)
-        for sentence in removed.sentences():
-            log(HOOK, job.id, f"not cleaned up: {sentence}")
-        state.remove()
+        """Remove what was made, on every node, in a time of its own; never changes the verdict.
+
+        The plan stays when something could not be removed: the epilogue has to know where.
+        """
+        try:
+            engine = Engine(self.settings, Deadline.after(self.settings.teardown_margin))
+            removed = engine.destroy(nodes, job.id)
+            for sentence in removed.sentences():
+                log(HOOK, job.id, f"not cleaned up: {sentence}")
+            if removed.ok:
+                state.remove()
+        except Exception as error:  # noqa: BLE001 - what led here is what TORQUE has to be told
+            log(HOOK, job.id, f"not cleaned up: {sentence_of(error)}")
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
-"""A hook may start with descriptors 1 and 2 closed (TF 1.5): put them in order first."""
+"""A hook's descriptors 1 and 2 may be closed (TF 1.5) or lead to a full disk; neither may change its end."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 
 
 def settle_stdio() -> None:
@@ -11,4 +13,13 @@ def settle_stdio() -> None:
         fd = os.open(os.devnull, os.O_RDWR)
         if fd > 2:
             os.close(fd)
-            return
+            break
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:  # what Python makes of a descriptor that was closed when it began
+            setattr(sys, name, open(fd, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
+def say(sentence: str) -> None:
+    """Write one line to stderr, for a batch job its error file; what cannot be written is not said."""
+    with contextlib.suppress(OSError):
+        print(f"torque-vm: {sentence}", file=sys.stderr, flush=True)

@@ -124,8 +124,10 @@ def server_of(job_id: str, settings: Settings) -> str:
 def read_nodefile(path: str) -> tuple[Node, ...]:
     """The nodes that a nodefile names.
 
-    :raises InventoryError: it cannot be read, or is no nodefile.
+    :raises InventoryError: there is none, it cannot be read, or is no nodefile.
     """
+    if not path:
+        raise InventoryError("no nodefile is named", hint="only a job's mother superior has one")
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except OSError as exc:

@@ -1,0 +1,279 @@
+"""The prologue, from nodefile to guests on libvirt's test driver, or to nothing: every way it can end."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hook_kit import JOB, USER, Site, cut_off, ready, site
+
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.engine import Boot, Engine
+from nornir_torque_vm.errors import (
+    DeadlineExceeded,
+    GuestError,
+    ImageError,
+    InventoryError,
+    RequestError,
+    StateError,
+)
+from nornir_torque_vm.exitcodes import HookExit, hook_exit
+from nornir_torque_vm.handover import read_handover
+from nornir_torque_vm.hooks.prologue import Prologue
+from nornir_torque_vm.joblock import holder, job_lock
+from nornir_torque_vm.report import Status
+from nornir_torque_vm.state import JobState
+
+__all__ = ["site"]
+
+
+def never(_host: Any) -> bool:
+    """A guest that does not get ready."""
+    return False
+
+
+def breaks(_host: Any) -> bool:
+    """A guest that will never get ready."""
+    raise GuestError("the guest says no")
+
+
+def test_a_good_start_hands_the_guests_over(site: Site) -> None:
+    """One guest on each node runs; the owner finds addresses and key, and TORQUE starts the job."""
+    report = site.prologue()
+    assert report.ok
+    assert hook_exit(report) == HookExit.START
+    assert len(site.domains()) == 2
+    given = read_handover(site.settings.run_dir, JOB)
+    assert [(guest.name, guest.node) for guest in given.guests] == [("j17-r0", "node1"), ("j17-r1", "node2")]
+    assert {guest.address for guest in given.guests} == {"192.168.0.1"}  # what the test driver says
+    assert given.user == USER.pw_name
+    path = Path(site.settings.run_dir, "handover", JOB)
+    assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o400, os.geteuid())
+
+
+def test_the_history_tells_what_was_planned_done_and_judged(site: Site) -> None:
+    """Plan, events, report and verdict are there when the job is long gone; no key is."""
+    site.prologue()
+    assert [guest["name"] for guest in site.history("plan.json")["guests"]] == ["j17-r0", "j17-r1"]
+    events = site.history("events.jsonl")
+    assert {event["job"] for event in events} == {JOB}
+    assert {event["task"] for event in events} >= {"survey", "boot_guest", "start_guest", "check_health"}
+    assert site.history("report.json")["ok"] is True
+    assert site.history("verdict.json") == {"outcome": "ok", "hook_exit": 0, "run_exit": 0, "sentence": ""}
+    kept = "".join(path.read_text() for path in Path(site.settings.history_dir).rglob("*") if path.is_file())
+    assert "PRIVATE KEY" not in kept
+
+
+def test_the_lock_is_free_afterwards(site: Site) -> None:
+    """The epilogue needs it."""
+    site.prologue()
+    with job_lock(site.settings.run_dir, JOB, deadline=Deadline.after(0)):
+        assert holder(site.settings.run_dir, JOB) is not None
+
+
+@pytest.mark.parametrize(
+    ("request_text", "error", "outcome", "exit_code"),
+    [
+        ("", RequestError, "refused", HookExit.ABORT),
+        ("cpus=4", RequestError, "refused", HookExit.ABORT),
+        ("ram=64M:vcpus=17", RequestError, "refused", HookExit.ABORT),
+        ("vms_per_node=9", RequestError, "refused", HookExit.ABORT),
+        ("img=missing.qcow2", ImageError, "refused", HookExit.ABORT),
+    ],
+)
+def test_what_the_user_can_mend_aborts_the_job(
+    site: Site, request_text: str, error: type[Exception], outcome: str, exit_code: int
+) -> None:
+    """A marked job without a request, an unknown key, an impossible shape, an image that is not there."""
+    with pytest.raises(error) as caught:
+        site.prologue(site.call(request_text))
+    assert hook_exit(caught.value) == exit_code
+    verdict = site.history("verdict.json")
+    assert (verdict["outcome"], verdict["hook_exit"], verdict["run_exit"]) == (outcome, 1, 120)
+    assert verdict["sentence"] == str(caught.value)
+    assert site.left() == []
+
+
+def test_a_full_node_requeues_the_job_and_blames_nobody(tmp_path: Path) -> None:
+    """Guests of another job are there; the job will fit when they are gone."""
+    site = Site(tmp_path, ["node1"], max_vms_per_node=1)
+    try:
+        assert site.prologue(site.call(job_id="16.head")).ok
+        before = site.domains()
+        with pytest.raises(Exception, match="1 guests are there and 1 more would exceed 1") as caught:
+            site.prologue()
+        assert hook_exit(caught.value) == HookExit.REQUEUE
+        assert site.history("verdict.json")["outcome"] == "busy"
+        assert site.domains() == before, "the other job's guests stay"
+    finally:
+        site.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"nodefile": ""}, "no nodefile is named"),
+        ({"nodefile": "/nonexistent"}, "the nodefile /nonexistent cannot be read"),
+        ({"user": "no-such-user"}, "there is no account 'no-such-user'"),
+    ],
+)
+def test_what_the_site_has_to_mend_requeues_the_job(
+    site: Site, changes: dict[str, str], sentence: str
+) -> None:
+    """A broken nodefile or directory service is not the user's fault."""
+    with pytest.raises(InventoryError, match=sentence) as caught:
+        site.prologue(site.call(**changes))
+    assert hook_exit(caught.value) == HookExit.REQUEUE
+    assert site.history("verdict.json")["run_exit"] == 122
+    assert site.left() == []
+
+
+@pytest.mark.parametrize("text", ["", "node1\nnode'2\n", "node1\n../node2\n"])
+def test_a_nodefile_nobody_can_use_is_refused_before_any_node_is_asked(site: Site, text: str) -> None:
+    """Host names go into URIs and file names."""
+    site.nodefile.write_text(text)
+    with pytest.raises(InventoryError):
+        site.prologue()
+    assert site.left() == []
+
+
+def test_an_unreachable_node_fails_the_survey_and_is_named(
+    site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says which node; nothing is started on the others."""
+    cut_off(monkeypatch, "node2")
+    report = site.prologue()
+    assert hook_exit(report) == HookExit.REQUEUE
+    assert [entry.host for entry in report.failed] == ["node2"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("torque-vm: node2: ")
+    assert site.history("verdict.json")["sentence"] in line
+    assert site.left() == []
+
+
+def test_late_guests_requeue_the_job_and_leave_nothing(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The deadline is for being ready; removing has a time of its own."""
+    report = site.prologue(probe=never, seconds=1.0)
+    assert {entry.status for entry in report.hosts} == {Status.LATE}
+    assert hook_exit(report) == HookExit.REQUEUE
+    assert site.history("verdict.json")["outcome"] == "late"
+    assert site.history("report.json")["summary"] == "2 late"
+    assert site.left() == []
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_one_failed_guest_takes_the_others_with_it(site: Site) -> None:
+    """Also the nodes whose guest failed are cleaned: Nornir itself would leave those out."""
+
+    def on_node2(host: Any) -> bool:
+        return breaks(host) if host["node"] == "node2" else True
+
+    report = site.prologue(probe=on_node2)
+    assert [entry.error for entry in report.failed] == ["the guest says no"]
+    assert hook_exit(report) == HookExit.REQUEUE
+    assert site.left() == []
+
+
+def test_an_error_nobody_foresaw_leaves_nothing_either(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here after the guests have started."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(JobState, "hand_over", broken)
+    with pytest.raises(ZeroDivisionError) as caught:
+        site.prologue()
+    assert hook_exit(caught.value) == HookExit.REQUEUE
+    assert site.history("verdict.json")["sentence"] == "unexpected ZeroDivisionError: oops"
+    assert site.left() == []
+
+
+def test_trouble_with_cleaning_up_does_not_change_the_verdict(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's mistake aborts the job, whatever else goes wrong afterwards."""
+    logged: list[str] = []
+    monkeypatch.setattr("nornir_torque_vm.hooks.prologue.log", lambda *words: logged.append(words[-1]))
+
+    def broken(_: object) -> None:
+        raise StateError("the run directory is on fire")
+
+    monkeypatch.setattr(JobState, "remove", broken)
+    with pytest.raises(RequestError):
+        site.prologue(site.call("vcpus=17"))
+    assert site.history("verdict.json")["hook_exit"] == HookExit.ABORT
+    assert logged == ["not cleaned up: the run directory is on fire"]
+
+
+def test_what_could_not_be_removed_keeps_its_plan(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The epilogue and ``torque-vm destroy --job`` have to know where to look."""
+
+    def then_cut_off(_host: Any) -> bool:
+        cut_off(monkeypatch, "node2")
+        return breaks(_host)
+
+    assert not site.prologue(probe=then_cut_off).ok
+    assert [name.rpartition("/")[2] for name in site.run_state()] == ["keys.json", "plan.json"]
+    monkeypatch.undo()
+    assert site.epilogue().ok
+    assert site.left() == []
+
+
+def test_a_second_attempt_has_its_own_history_and_replaces_what_was_left(site: Site) -> None:
+    """TORQUE requeues; the attempts are counted here, because it does not tell."""
+    site.prologue(probe=breaks)
+    assert site.prologue().ok
+    assert (
+        site.history("plan.json", attempt=1)["job"]["nonce"] != site.history("plan.json", 2)["job"]["nonce"]
+    )
+    assert site.history("verdict.json", 2)["outcome"] == "ok"
+    assert all("-a2-" in name for name in site.domains())
+
+
+def test_nobody_starts_a_job_that_somebody_else_is_at_work_on(site: Site) -> None:
+    """A restarted pbs_mom starts the prologue again while the first one still runs (TF 1.8)."""
+    with (
+        job_lock(site.settings.run_dir, JOB),
+        pytest.raises(StateError, match="still at work on it") as caught,
+    ):
+        site.prologue(seconds=0.3)
+    assert hook_exit(caught.value) == HookExit.REQUEUE
+    assert site.domains() == []
+
+
+def test_a_cancelled_start_ends_early_and_clean(site: Site) -> None:
+    """SIGTERM makes the deadline due: long before its time, in the hook's own order."""
+    deadline = Deadline.after(20)
+
+    def then_cancel(_host: Any) -> bool:
+        deadline.cancel()
+        return False
+
+    report = Prologue(site.call(), site.settings, deadline, probe=then_cancel).run()
+    assert deadline.at - time.monotonic() > 10
+    assert {entry.status for entry in report.hosts} == {Status.CANCELLED}
+    assert hook_exit(report) == HookExit.REQUEUE
+    assert site.history("verdict.json")["outcome"] == "cancelled"
+    assert site.left() == []
+
+
+def test_a_job_deleted_at_the_last_moment_is_not_handed_over(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before every side effect the prologue looks whether it is still wanted."""
+    deadline, boot = Deadline.after(20), Engine.boot
+
+    def boot_then_cancel(*args: Any, **parameters: Any) -> Boot:
+        booted = boot(*args, **parameters)
+        deadline.cancel()
+        return booted
+
+    monkeypatch.setattr(Engine, "boot", boot_then_cancel)
+    with pytest.raises(DeadlineExceeded):
+        Prologue(site.call(), site.settings, deadline, probe=ready).run()
+    assert site.left() == []
