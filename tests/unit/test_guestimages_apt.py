@@ -12,9 +12,9 @@ from nornir_torque_vm.guestimages.debian import bootstrap_command, parse_apt_opt
 
 URIS = """\
 Reading package lists...
-'http://deb.debian.org/debian/pool/main/z/zlib/zlib1g_1.2.13.dfsg-1_amd64.deb' zlib1g_1%3a1.2.13.dfsg-1_amd64.deb \
+'http://deb.debian.org/debian/pool/zlib1g_1.2.13.dfsg-1_amd64.deb' zlib1g_1%3a1.2.13.dfsg-1_amd64.deb \
 86684 SHA256:d7dd
-'http://deb.debian.org/debian/pool/main/l/lz4/lz4_1.9.4-1_amd64.deb' lz4_1.9.4-1_amd64.deb 5 MD5Sum:aa
+'http://deb.debian.org/debian/pool/lz4_1.9.4-1_amd64.deb' lz4_1.9.4-1_amd64.deb 5 MD5Sum:aa
 E: something else
 """
 
@@ -104,7 +104,8 @@ def test_only_debians_own_suites_of_the_release_are_used() -> None:
 def test_how_apt_fetches_is_handed_on_and_nothing_else() -> None:
     """A proxy decides whether the build works at all; hooks and dpkg options are this machine's own."""
     text = (
-        'APT "";\nAcquire::http::Proxy "http://proxy:3128";\nAcquire::https::Proxy::deb.debian.org "DIRECT";\n'
+        'APT "";\nAcquire::http::Proxy "http://proxy:3128";\n'
+        'Acquire::https::Proxy::deb.debian.org "DIRECT";\n'
         'Acquire::Check-Valid-Until "false";\nDPkg::Post-Invoke:: "rm -rf /";\nAcquire::Languages "none";\n'
     )
     assert parse_apt_options(text) == (

@@ -19,7 +19,8 @@ FILES = st.dictionaries(
 
 def unpack(data: bytes) -> dict[str, tuple[int, bytes]]:
     """Path → (mode, content), as the kernel's init/initramfs.c reads them."""
-    found, at = {}, 0
+    found: dict[str, tuple[int, bytes]] = {}
+    at = 0
     while True:
         assert data[at : at + 6] == b"070701"
         fields = [int(data[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in range(13)]

@@ -3,7 +3,7 @@
 
 fail() {
     echo "micro: error: $1" >&2
-    errors="$errors${errors:+, }\"$(printf %s "$1" | tr -c '[:print:]' ' ' | tr '"\\' "'/")\""
+    errors="$errors${errors:+, }\"$(printf %s "$1" | tr -c ' -~' ' ' | tr '"\\' "'/")\""
 }
 
 note() { echo "micro: $1" >&2; }

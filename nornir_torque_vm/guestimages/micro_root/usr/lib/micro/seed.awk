@@ -13,6 +13,7 @@ function broken(why) { if (problem == "") problem = why }
 # ends in an odd number of backslashes means that its quote was escaped.
 function tokens(text,    n, i, piece, tail) {
     ntok = 0
+    split("", tok)
     n = split(text, piece, "\"")
     for (i = 1; i <= n; i++) {
         punctuation(piece[i])
