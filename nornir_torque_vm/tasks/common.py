@@ -63,31 +63,36 @@ def rounds(task: Task) -> Iterator[int]:
         yield attempt
 
 
-def our_domains(conn: Any, node: str, prefix: str = DOMAIN_PREFIX) -> list[tuple[Any, FoundGuest]]:
-    """Domains of a node that are ours by name and by metadata, each with what it says of itself.
+def candidates(conn: Any, node: str, prefix: str) -> dict[str, tuple[Any, int]]:
+    """Domains of a node that may be ours, by name → ``virDomain`` and state: one question to libvirtd.
 
-    One question to libvirtd for all domains and one for each of ours.
+    :raises HypervisorError: libvirt refuses.
+    """
+    with mapped(node):
+        states = conn.getAllDomainStats(STATS_STATE, 0)
+    return {
+        domain.name(): (domain, numbers.get("state.state", 0))
+        for domain, numbers in states
+        if domain.name().startswith(prefix)
+    }
 
-    :param prefix: looks only at domains whose names begin like this.
+
+def our_guests(conn: Any, node: str) -> list[FoundGuest]:
+    """The guests of ours on a node, proven by their metadata: one question more for each.
+
     :raises HypervisorError: libvirt refuses.
     """
     from libvirt import libvirtError
 
     found = []
-    with mapped(node):
-        states = conn.getAllDomainStats(STATS_STATE, 0)
-    for domain, numbers in states:
-        if not domain.name().startswith(prefix):
-            continue
+    for domain, state in candidates(conn, node, DOMAIN_PREFIX).values():
         try:
-            text = domain.XMLDesc(0)
+            guest = read_domain(domain.XMLDesc(0), node=node, state=state)
         except libvirtError as exc:
-            if exc.get_error_code() == NO_DOMAIN:
-                continue  # it ended between the two questions
-            raise map_error(exc, node) from exc
-        guest = read_domain(text, node=node, state=numbers.get("state.state", 0))
-        if guest is not None:
-            found.append((domain, guest))
+            if exc.get_error_code() != NO_DOMAIN:  # else it ended between the two questions
+                raise map_error(exc, node) from exc
+        else:
+            found += [guest] if guest is not None else []
     return found
 
 

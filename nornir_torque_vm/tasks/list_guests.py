@@ -5,7 +5,7 @@ from __future__ import annotations
 from nornir.core.task import Result, Task
 
 from nornir_torque_vm.inventory.hostdata import node_of
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_domains
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_guests
 
 CONNECTION_NAME = LIBVIRT
 
@@ -24,6 +24,7 @@ def list_guests(task: Task) -> Result:
         HypervisorError: libvirt refuses or cannot be reached
     """
     node = node_of(task.host)
-    found = [guest for _, guest in our_domains(connection(task), node)]
-    found.sort(key=lambda guest: (guest.job_id, guest.attempt, guest.rank))
+    found = sorted(
+        our_guests(connection(task), node), key=lambda guest: (guest.job_id, guest.attempt, guest.rank)
+    )
     return Result(host=task.host, result=found)

@@ -6,9 +6,9 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable
 
-from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.identity import job_slug, job_tag
 from nornir_torque_vm.model import Guest, Job
+from nornir_torque_vm.render.metadata import GuestRecord
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Selection:
     prefix: str
     domain: re.Pattern[str]
     """Matches the domain name, also at the start of a volume's name."""
-    wants: Callable[[FoundGuest], bool]
+    wants: Callable[[GuestRecord], bool]
 
 
 def of_guest(guest: Guest) -> Selection:
@@ -35,7 +35,7 @@ def of_job_id(job_id: str, attempt: int | None = None) -> Selection:
     middle = r"\d+" if attempt is None else str(attempt)
     pattern = re.compile(rf"tvm-{re.escape(slug)}-a{middle}-r\d+-[0-9a-f]{{8}}")
 
-    def wants(guest: FoundGuest) -> bool:
+    def wants(guest: GuestRecord) -> bool:
         same = guest.job_id == job_id if "." in job_id else job_slug(guest.job_id) == slug
         return same and attempt in (None, guest.attempt)
 
@@ -47,7 +47,7 @@ def of_job(job: Job) -> Selection:
     head, _, mark = job_tag(job).rpartition("-")
     pattern = re.compile(rf"{re.escape(head)}-r\d+-{mark}")
 
-    def wants(guest: FoundGuest) -> bool:
+    def wants(guest: GuestRecord) -> bool:
         return (guest.server, guest.job_id, guest.attempt, guest.nonce) == (
             job.server, job.id, job.attempt, job.nonce,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from nornir_torque_vm.capabilities import Capabilities, node_facts, parse_capabi
 from nornir_torque_vm.connections.libvirt import map_error, mapped
 from nornir_torque_vm.found import DOMAIN_PREFIX
 from nornir_torque_vm.inventory.hostdata import node_of
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_domains, storage_of
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_guests, storage_of
 
 CONNECTION_NAME = LIBVIRT
 
@@ -42,7 +42,7 @@ def survey(task: Task) -> Result:
         node,
         capabilities,
         memory_stats=_memory_stats(conn, node),
-        guests_memory=[guest.memory for _, guest in our_domains(conn, node)],
+        guests_memory=[guest.memory for guest in our_guests(conn, node)],
     )
     # Makes the storage pool when there is none yet: better a sentence now than half a start later.
     storage_of(task).names(DOMAIN_PREFIX)

@@ -283,4 +283,4 @@ def test_how_many_questions_libvirt_is_asked(world: World, monkeypatch: pytest.M
     assert sorted(asked) == sorted(["lookupByName", "createXML", "lookupByName", "interfaceAddresses"] * 4)
     asked.clear()
     world.run(destroy, "node")
-    assert sorted(asked) == sorted(["getAllDomainStats"] * 2 + ["XMLDesc", "destroy"] * 4)
+    assert sorted(asked) == sorted(["getAllDomainStats"] * 2 + ["metadata", "destroy"] * 4)

@@ -12,10 +12,11 @@ import libvirt
 import pytest
 from task_kit import JOB, World, first_error, libvirt_error, make_plan, result_of
 
-from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, InventoryError
+from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, InventoryError, StorageError
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.inventory.records import guests_inventory
-from nornir_torque_vm.tasks import boot_guest, destroy, list_guests
+from nornir_torque_vm.storage.local import LocalStorage
+from nornir_torque_vm.tasks import boot_guest, destroy, ending, list_guests
 from nornir_torque_vm.tasks.parallel import in_parallel
 
 FOREIGN = (
@@ -256,6 +257,34 @@ def test_no_more_connections_are_made_than_the_settings_allow(
     monkeypatch.setattr(libvirt.virDomain, "destroy", slow)
     result_of(world.run(destroy, "node"), "node1")
     assert most[0] == 5
+
+
+@pytest.mark.parametrize("guests", [2, 7])
+def test_guests_go_even_where_files_cannot_be_listed(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, guests: int
+) -> None:
+    """A broken storage is an error, and no reason to let a guest run on."""
+    world = booted(tmp_path, 1, guests)
+
+    def refuse(_self: Any, _prefix: str) -> Any:
+        raise StorageError("the file system is gone")
+
+    monkeypatch.setattr(LocalStorage, "names", refuse)
+    assert isinstance(first_error(world.run(destroy, "node"), "node1"), StorageError)
+    assert world.domains() == []
+
+
+def test_a_connection_that_cannot_be_opened_costs_only_time(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others take its guests."""
+    world = booted(tmp_path, 1, 20)
+
+    def refuse(_uri: str, _node: str) -> Any:
+        raise HypervisorError("too many connections")
+
+    monkeypatch.setattr(ending, "lease", refuse)
+    assert len(result_of(world.run(destroy, "node"), "node1").domains) == 20
 
 
 def test_a_node_is_late_when_its_guests_do_not_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
