@@ -1,11 +1,13 @@
 """The job starter of a VM job: enters the rank-0 guest as the job's owner and runs the script there.
 
 Runs with the user's rights in the job's own session (TF 3.1); standard library only, and no file is
-written: ssh reads its key and the pinned host keys from memory.
+written: ssh reads its key and the pinned host keys from memory. Its arguments are the run directory
+and the task's own; a batch job's is the user's shell.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +17,8 @@ from pathlib import Path
 
 from nornir_torque_vm.errors import Blame, StateError, TorqueVMError
 from nornir_torque_vm.exitcodes import RunExit
-from nornir_torque_vm.handover import RUN_DIR, HandOver, read_handover
+from nornir_torque_vm.handover import HandOver, read_handover
+from nornir_torque_vm.hooks.stdio import say, settle_stdio
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.render.entry import (
     Entry,
@@ -79,9 +82,12 @@ class Ssh:
 
 
 def read_line() -> str:
-    """The line the MOM wrote: the script's path and arguments. Read bytewise: the rest is not ours."""
+    """The line the MOM wrote: the script's path and arguments. Read bytewise: the rest is not ours.
+
+    A terminal has none: an interactive job's user would be waited for.
+    """
     line = bytearray()
-    while byte := os.read(0, 1):
+    while not os.isatty(0) and (byte := os.read(0, 1)):
         line += byte
         if byte == b"\n":
             break
@@ -92,7 +98,8 @@ def build_entry(handover: HandOver, line: str, shell: str) -> Entry:
     """Collect what the guest needs to run the job as the MOM would have."""
     words = line.split(maxsplit=1)
     if not words:
-        raise StateError("the MOM handed over no script", job=handover.job_id, hint="is it a batch job?")
+        hint = "only the script of a batch job runs in guests"
+        raise StateError("the MOM handed over no script", job=handover.job_id, hint=hint)
     script = Path(words[0])
     guests = {guest.name: guest.vcpus for guest in handover.guests}
     umask = os.umask(0)
@@ -112,10 +119,15 @@ def build_entry(handover: HandOver, line: str, shell: str) -> Entry:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the job's script in the guests and return its exit status."""
-    job_id = os.environ.get("PBS_JOBID", "")
-    handover = read_handover(RUN_DIR, job_id)
-    entry = build_entry(handover, read_line(), arguments[0] if arguments else "/bin/sh")
+    """Run the job's script in the guests and return its exit status.
+
+    :param arguments: the run directory, the user's shell, what else the task has.
+    :raises TorqueVMError: it cannot be run, or its end is not known.
+    """
+    if len(arguments) < 2:
+        raise StateError("the job starter was given no task", hint="only a MOM starts this program")
+    handover = read_handover(arguments[0], os.environ.get("PBS_JOBID", ""))
+    entry = build_entry(handover, read_line(), arguments[1])
     ssh = Ssh(handover)
     process = subprocess.Popen(ssh.argv("exec sh -s"), stdin=subprocess.PIPE, start_new_session=True)
     caught: list[int] = []
@@ -123,7 +135,8 @@ def run(arguments: Sequence[str]) -> int:
     def forward(number: int, _frame: object) -> None:
         caught.append(number)
         name = signal.Signals(number).name.removeprefix("SIG")
-        ssh.ask(signal_command(entry.job_slug, name))
+        with contextlib.suppress(OSError, subprocess.SubprocessError):  # the MOM's SIGKILL comes anyway
+            ssh.ask(signal_command(entry.job_slug, name))
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, forward)
@@ -138,32 +151,33 @@ def run(arguments: Sequence[str]) -> int:
 def final_status(ssh: Ssh, slug: str, code: int) -> int:
     """The job's exit status; ssh's own failure is told apart from a job that ended with 255.
 
+    :param code: how ssh ended; negative when it was killed.
     :raises StateError: the connection to the guest broke and the job's end is not known.
     """
-    if code != SSH_FAILED:
+    if 0 <= code != SSH_FAILED:
         return code
     answer = ssh.ask(status_command(slug))
     if answer.returncode == 0 and answer.stdout.strip().isdigit():
         return int(answer.stdout)
+    said = answer.stderr.strip().splitlines()
     raise StateError(
         "the connection to the first guest broke",
         job=ssh.handover.job_id,
         guest=ssh.handover.guests[0].name,
-        hint=answer.stderr.strip().splitlines()[-1]
-        if answer.stderr.strip()
-        else "see its console in the history",
+        hint=said[-1] if said else "see its console in the history",
     )
 
 
 def main() -> int:
-    """Entry of ``python -I -m nornir_torque_vm.hooks.job_starter``; argv is the task's own."""
+    """Entry of ``python -I -m nornir_torque_vm.hooks.job_starter RUN_DIR SHELL …``."""
+    settle_stdio()
     try:
         return run(sys.argv[1:])
     except TorqueVMError as exc:
-        print(f"torque-vm: {exc}", file=sys.stderr)
+        say(str(exc))
         return RunExit.REFUSED if exc.blame is Blame.USER else RunExit.SITE
     except (OSError, subprocess.SubprocessError) as exc:
-        print(f"torque-vm: the job could not be started in its guests: {exc}", file=sys.stderr)
+        say(f"the job could not be started in its guests: {exc}")
         return RunExit.SITE
 
 
