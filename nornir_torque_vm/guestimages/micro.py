@@ -89,7 +89,8 @@ def initramfs(system: Path) -> list[cpio.Entry]:
         *own,
         *_modules(system),
         *_programs(system),
-        cpio.file("bin/busybox", busybox.read_bytes(), 0o755),
+        # Debian's busybox gives its root rights up at once, except in ping and su, which need them.
+        cpio.file("bin/busybox", busybox.read_bytes(), 0o4755),
         *(cpio.link(f"bin/{name}", "busybox") for name in applets if name not in taken and name != "busybox"),
         *(cpio.directory(path, permissions) for path, permissions in DIRECTORIES.items()),
         *(cpio.link(path, target) for path, target in LINKS.items()),
