@@ -1,4 +1,4 @@
-"""What several tasks do alike: reach libvirt, wait with sense, look at our domains, name volumes."""
+"""What several tasks do alike: reach a node, wait with sense, look at our domains, say where they are."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ LANES = 4
 """Connections to one node at most: 20 requests, as many as libvirtd has workers."""
 
 _ELEMENT = 2
-"""``VIR_DOMAIN_METADATA_ELEMENT``: asking for it costs a tenth of asking for the whole XML."""
+"""``VIR_DOMAIN_METADATA_ELEMENT``: one line, where the whole XML of twenty guests costs 40 ms."""
 _NO_METADATA = 80
 """``VIR_ERR_NO_DOMAIN_METADATA``."""
 

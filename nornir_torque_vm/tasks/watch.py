@@ -17,6 +17,8 @@ from nornir_torque_vm.tasks.volumes import console_name
 
 CONSOLE_LINES = 3
 """How many of the console's last lines an error repeats."""
+LINE_LENGTH = 200
+"""Characters of a line that are repeated; the guest decides what it prints."""
 CONSOLE_TAIL = 16384
 """Bytes at the end of a console in which these are looked for."""
 
@@ -98,5 +100,5 @@ def last_words(storage: Storage, name: str, count: int = CONSOLE_LINES) -> list[
     """
     tail = storage.read(name, -CONSOLE_TAIL, CONSOLE_TAIL)
     text = _ESCAPES.sub("", tail.decode(errors="replace").replace("\r", "\n"))
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [line.strip()[:LINE_LENGTH] for line in text.split("\n") if line.strip()]
     return [line for line in lines if _FATAL.search(line)][:1] or lines[-count:]

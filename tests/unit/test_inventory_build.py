@@ -70,7 +70,7 @@ def test_node_and_guests_share_one_statement_of_how_libvirt_is_reached() -> None
     uris = {"node1": "qemu:///system", "j17-r1": "qemu:///system", "node2": far, "j17-r2": far}
     for name, uri in uris.items():
         options = hosts[name].get_connection_parameters("libvirt")
-        assert (options.extras or {})["uri"] == uri
+        assert (options.extras or {})["uri"] == hosts[name]["uri"] == uri
         assert (options.extras or {})["max_connections"] == SETTINGS.max_connections_per_node
     assert hosts["j17-r0"]["local"] is True
     assert hosts["j17-r2"]["local"] is False

@@ -201,6 +201,13 @@ def test_a_panic_is_quoted_rather_than_what_follows_it(world: World) -> None:
     assert str(error).endswith(f"its console says: {panic.decode()}")
 
 
+def test_a_line_is_quoted_in_part_when_it_is_long(world: World) -> None:
+    """The guest decides what it prints; the report stays readable."""
+    script(world, FakeDomain({AGENT: NOT_CONNECTED}, states=[GONE]))
+    console(world, b"x" * 5000)
+    assert len(str(first_error(ask(world, "agent"), "j17-r0"))) < 500
+
+
 def console(world: World, text: bytes) -> None:
     """Let the only guest's console have printed that."""
     folder = pathlib.Path(world.settings.volume_dir, "node1")
