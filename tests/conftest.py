@@ -1,9 +1,60 @@
-"""What all tests share."""
+"""What all tests share: a steady hypothesis, and a lab of two nodes for those that need real ones."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from nornir_torque_vm.guestimages import build
+from nornir_torque_vm.lab import Lab, tools
+from nornir_torque_vm.lab.layout import cache_dir
 
 # How long one example takes says something about the machine's other work, not about the code.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+
+def why_not() -> str:
+    """Why no lab can be built here; empty when one can."""
+    if os.geteuid() != 0:
+        return "the lab needs root"
+    missing = tools.missing()
+    return f"the lab needs {', '.join(missing)}" if missing else ""
+
+
+@pytest.fixture(scope="session")
+def lab_possible() -> None:
+    """Skip where no lab can be built."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def micro(lab_possible: None) -> Path:
+    """The micro guest's image, built when it is not there yet or its recipe changed."""
+    return build("micro", cache_dir())
+
+
+@pytest.fixture(scope="session")
+def lab(micro: Path) -> Iterator[Lab]:
+    """Two nodes, up, shared by all tests of the session: leave them as you found them."""
+    remove_forgotten()
+    cluster = Lab(f"test-{os.getpid()}", nodes=2)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def remove_forgotten() -> None:
+    """Remove the labs of test sessions that were killed; their names end in a process id that is gone."""
+    for state in (cache_dir() / "lab").glob("test-*"):
+        owner = state.name.split("-")[1]
+        if state.is_dir() and not Path("/proc", owner).exists():
+            Lab(state.name).down()
