@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 ROOT := tools/as-root.sh
 ROOT_OR_ME := tools/as-root.sh --if-possible
 PYTEST := $(BIN)/python -m pytest
-FAST := not lab and not guest and not torque
+FAST := -m 'not lab and not guest and not torque' tests/unit
 ARGS ?=
 
 # The pure core, on which coverage and mutation are measured: mutmut's list in pyproject.toml.
@@ -46,7 +46,7 @@ test: $(READY) ## all tests: pure ones, libvirt's test driver, and real guests i
 
 .PHONY: test-fast
 test-fast: $(READY) ## tests without privileges: pure ones and libvirt's test driver
-	@$(PYTEST) -m '$(FAST)' $(ARGS)
+	@$(PYTEST) $(FAST) $(ARGS)
 
 .PHONY: test-lab
 test-lab: $(READY) ## only the tests with real libvirtd and guests (root)
@@ -66,7 +66,7 @@ lint: $(READY) ## ruff (rules and format) and mypy --strict
 
 .PHONY: cov
 cov: $(READY) ## line coverage of the fast tests; fails below 95 % on the pure core
-	@$(PYTEST) -m '$(FAST)' --cov --cov-report= $(ARGS)
+	@$(PYTEST) $(FAST) --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --skip-covered
 	@$(BIN)/coverage report --fail-under=95 --include="$$($(CORE))"
 

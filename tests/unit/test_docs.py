@@ -1,9 +1,8 @@
-"""The documentation is true: its scripts run, its tables agree with the code, its links and commands exist."""
+"""The documentation is true: scripts run, tables agree with the code, links and commands exist."""
 
 from __future__ import annotations
 
 import enum
-import importlib
 import itertools
 import re
 import shlex
