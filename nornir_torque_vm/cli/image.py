@@ -14,7 +14,6 @@ from nornir_torque_vm.cli.show import table
 from nornir_torque_vm.errors import ImageBuildError
 from nornir_torque_vm.guestimages import NAMES, build, describe
 from nornir_torque_vm.lab.layout import cache_dir
-from nornir_torque_vm.sizes import format_size
 
 
 @click.group()
@@ -52,7 +51,8 @@ def list_(as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=1))
         return
     cells = [
-        (row["name"], format_size(row["size"]) if row["built"] else "not built", row["path"]) for row in rows
+        (row["name"], f"{row['size'] / 1e6:.1f} MB" if row["built"] else "not built", row["path"])
+        for row in rows
     ]
     click.echo(table(("image", "size", "path"), cells))
 

@@ -115,14 +115,10 @@ def _modules(system: Path) -> Iterator[cpio.Entry]:
             raise ImageBuildError(f"the kernel package has no module {name}")
         return files[name].read_bytes()
 
-    loaded: list[str] = []
-    settings = []
-    for variable, wanted in MODULES.items():
-        order = modules.load_order(wanted, read, loaded)
-        loaded += order
-        settings.append(f'{variable}="{" ".join(order)}"\n')
-    yield cpio.file("usr/lib/micro/modules.sh", "".join(settings).encode())
-    for name in loaded:
+    lists = {variable: modules.load_order(wanted, read) for variable, wanted in MODULES.items()}
+    script = "".join(f'{variable}="{" ".join(order)}"\n' for variable, order in lists.items())
+    yield cpio.file("usr/lib/micro/modules.sh", script.encode())
+    for name in sorted({name for order in lists.values() for name in order}):
         yield cpio.file(f"lib/modules/{name}.ko", modules.unsigned(read(name)))
 
 

@@ -31,20 +31,18 @@ def depends(module: bytes) -> tuple[str, ...]:
     return tuple(canonical(name) for name in found.group(1).decode("ascii").split(",") if name)
 
 
-def load_order(
-    wanted: Iterable[str], read: Callable[[str], bytes], loaded: Iterable[str] = ()
-) -> tuple[str, ...]:
-    """``wanted`` and what they need, each after its needs, without what is ``loaded`` already.
+def load_order(wanted: Iterable[str], read: Callable[[str], bytes]) -> tuple[str, ...]:
+    """``wanted`` and all they need, each once and after its needs.
 
     :param read: content of a module by canonical name; whatever it raises comes through.
     """
-    done = dict.fromkeys(loaded)
+    seen: set[str] = set()
     order: list[str] = []
 
     def visit(name: str) -> None:
-        if name in done:
+        if name in seen:
             return
-        done[name] = None
+        seen.add(name)
         for need in depends(read(name)):
             visit(need)
         order.append(name)

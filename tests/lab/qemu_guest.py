@@ -25,21 +25,29 @@ from nornir_torque_vm.sshkeys import make_job_keys
 QEMU = "/usr/bin/qemu-system-x86_64"
 ADDRESS = "10.0.2.15"
 """What QEMU's own DHCP server gives the only guest."""
-NAME = "j1-r0"
+NAME, MAC = "j1-r0", "02:00:00:00:00:01"
 OWNER = Owner("alice", 2001, 2001, "people", "/home/alice", groups=(("people", 2001), ("proj", 3001)))
 
 
 def make_plan() -> Plan:
     """A job of one guest."""
-    guest = Guest(NAME, 0, "node1", 0, "02:00:00:00:00:01", "uuid-1", "tvm-1", Shape(vcpus=1, ram=1 << 28))
+    guest = Guest(NAME, 0, "node1", 0, MAC, "uuid-1", "tvm-1", Shape(vcpus=1, ram=1 << 28))
     return Plan(Job("1.head", "head", OWNER), (Node("node1"),), (guest,), Image("micro", "/image"))
 
 
-def make_seed(plan: Plan, keys: JobKeys, more: dict[str, Any]) -> bytes:
-    """The seed our renderer writes, with ``more`` keys of user-data."""
+VIRTIO_DISK = ("-machine", "q35", "-device", "virtio-blk-pci,drive=seed")
+"""Where our domains have the seed."""
+CD_DRIVE = ("-machine", "pc", "-device", "ide-cd,drive=seed")
+"""Where many other tools put it."""
+
+
+def make_seed(plan: Plan, keys: JobKeys, more: dict[str, Any], network: dict[str, Any] | None) -> bytes:
+    """The seed our renderer writes, with ``more`` keys of user-data, perhaps another network."""
     files = seed_files(plan, plan.guests[0], keys, "10.0.2.2", Settings())
     head, _, document = files["user-data"].partition("\n")
     files["user-data"] = f"{head}\n{json.dumps({**json.loads(document), **more}, ensure_ascii=False)}\n"
+    if network is not None:
+        files["network-config"] = json.dumps(network)
     return seed_iso(files)
 
 
@@ -114,22 +122,29 @@ class QemuGuest:
 
 
 @contextlib.contextmanager
-def qemu_guest(image: Path, directory: Path, memory: str, more: dict[str, Any]) -> Iterator[QemuGuest]:
+def qemu_guest(
+    image: Path,
+    directory: Path,
+    memory: str,
+    more: dict[str, Any],
+    *,
+    network: dict[str, Any] | None = None,
+    seed_device: tuple[str, ...] = VIRTIO_DISK,
+) -> Iterator[QemuGuest]:
     """Start a guest on an overlay over ``image``; it is gone afterwards, whatever happened."""
     plan, keys = make_plan(), make_job_keys([NAME])
     overlay, seed = directory / "overlay.qcow2", directory / "seed.iso"
-    seed.write_bytes(make_seed(plan, keys, more))
+    seed.write_bytes(make_seed(plan, keys, more, network))
     create = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(overlay)]
     subprocess.run(create, check=True, timeout=30)
     port = _free_port()
     argv = [
-        QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", "-machine", "q35",
+        QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-accel", "tcg", *seed_device,
         "-m", memory, "-qmp", f"unix:{directory}/qmp,server=on,wait=off",
         "-serial", f"file:{directory}/console.log",
         "-drive", f"file={overlay},if=none,id=disk,cache=unsafe",
         "-device", "virtio-blk-pci,drive=disk,bootindex=1",
         "-drive", f"file={seed},if=none,id=seed,format=raw,readonly=on",
-        "-device", "virtio-blk-pci,drive=seed",
         # restrict: the guest reaches nobody; one port of the loopback interface reaches its sshd.
         "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-{ADDRESS}:22",
         "-device", f"virtio-net-pci,netdev=net,mac={plan.guests[0].mac},romfile=",

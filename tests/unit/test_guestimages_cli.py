@@ -18,7 +18,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TORQUE_VM_CACHE", str(tmp_path / "cache"))
     pool = tmp_path / "cache/images/pool"
     pool.mkdir(parents=True)
-    (pool / "micro.qcow2").write_bytes(b"m" * 2048)
+    (pool / "micro.qcow2").write_bytes(b"m" * 2_000_000)
     (pool / "debian.qcow2").write_bytes(b"d")
 
     def build(name: str, where: Path, *, progress: object, force: bool) -> Path:
@@ -45,7 +45,7 @@ def test_a_copy_goes_to_a_file_or_into_a_directory(tmp_path: Path, target: str) 
     said = CliRunner().invoke(image.image, ["build", "micro", "--output", str(tmp_path / target)])
     (copied,) = (tmp_path / "pool").iterdir()
     assert said.stdout == f"{copied}\n"
-    assert copied.read_bytes() == b"m" * 2048
+    assert copied.read_bytes() == b"m" * 2_000_000
     assert copied.stat().st_mode & 0o7777 == 0o444
 
 
@@ -68,12 +68,12 @@ def test_the_list_says_what_is_built(cache: Path) -> None:
     """For people and for programs, with the same words."""
     (cache / "images/pool/debian.qcow2").unlink()
     said = CliRunner().invoke(image.image, ["list"]).stdout.splitlines()
-    assert [line.split()[:2] for line in said[1:]] == [["micro", "2K"], ["debian", "not"]]
+    assert [line.split()[:2] for line in said[1:]] == [["micro", "2.0"], ["debian", "not"]]
     rows = json.loads(CliRunner().invoke(image.image, ["list", "--json"]).stdout)
     assert rows[0] == {
         "name": "micro",
         "path": f"{cache}/images/pool/micro.qcow2",
         "built": True,
-        "size": 2048,
+        "size": 2_000_000,
     }
     assert [row["built"] for row in rows] == [True, False]
