@@ -41,7 +41,8 @@ class Submission:
 class Outcome:
     """How the job ended.
 
-    ``fate`` is what the last start attempt led to: ``start`` (the job ran), ``abort`` or ``requeue``.
+    ``fate`` is what the last start attempt led to: ``start`` (the job ran), ``abort`` (also: it was
+    deleted before it ran) or ``requeue``.
     ``exit_status`` is TORQUE's: negative start failures, 256 + signal, else the job's own.
     """
 
@@ -133,7 +134,7 @@ class BatchJob:
         for follower in followers:
             follower.start()
         try:
-            while fate == "requeue" and starts < max_starts:
+            while fate == "requeue" and starts < max_starts and not self.chief.deleted:
                 starts += 1
                 self._deliver()
                 fate, status = self._attempt(started)
@@ -143,12 +144,14 @@ class BatchJob:
             self._forget()
         return Outcome(self.job.job_id, fate, status, starts)
 
-    def signal(self, name: str) -> None:
-        """What ``qdel`` leads to: the signal reaches what runs on the mother superior."""
-        self.chief.signal(name)
+    def delete(self) -> None:
+        """What ``qdel`` leads to: the job, or its prologue, gets SIGTERM; it is not started (again)."""
+        self.chief.delete()
 
     def _attempt(self, started: Callable[[], None]) -> tuple[slots.Fate, int]:
         fate, status = self._prologues()
+        if fate == "start" and self.chief.deleted:
+            fate = "abort"  # TF 1.8: such a job never runs, and its exit status is 0
         if fate == "start":
             started()
             ended = self.chief.start_job(self.starter, self.job.walltime)

@@ -65,8 +65,9 @@ class Mom:
 
     def __init__(self, cluster: Cluster, node: str, nodenum: int, job: JobFacts) -> None:
         self.cluster, self.node, self.nodenum, self.job = cluster, node, nodenum, job
+        self.deleted = False
         self._process: subprocess.Popen[str] | None = None
-        self._gate = threading.Lock()
+        self._gate = threading.RLock()  # a signal handler may call delete() from within
 
     def path(self, inside: str) -> Path:
         """Where a path of the node is found from here."""
@@ -81,7 +82,8 @@ class Mom:
             program = f"{self.job.home_dir}/mom_priv/{name}"
             if self.path(program).exists():
                 order = self._order(slot, program, job or self.job, stdin="")
-                return self._run(order, alarm - PROLOGALARM_MARGIN if alarm > PROLOGALARM_MARGIN else alarm)
+                limit = alarm - PROLOGALARM_MARGIN if alarm > PROLOGALARM_MARGIN else alarm
+                return self._run(order, limit, deletable=slot.startswith("prologue"))
         return None
 
     def start_job(self, starter: str | None, limit: float) -> Ended:
@@ -94,7 +96,7 @@ class Mom:
         )
         if starter is None:
             order = dataclasses.replace(order, argv=[f"-{Path(self.job.shell).name}"])
-        return self._run(order, limit, term_first=True)
+        return self._run(order, limit, term_first=True, deletable=True)
 
     def _order(self, slot: str, program: str, job: JobFacts, stdin: str) -> Order:
         facts = slots.record()["slots"][slot]
@@ -117,9 +119,11 @@ class Mom:
             spool_owner=job.user,
         )
 
-    def _run(self, order: Order, limit: float, *, term_first: bool = False) -> Ended:
+    def _run(self, order: Order, limit: float, *, term_first: bool = False, deletable: bool) -> Ended:
         process = self._spawn(order)
         try:
+            if deletable:
+                self._expose(process)
             report = _wait(process, limit)
         except subprocess.TimeoutExpired:
             report = self._stop(process, ("SIGTERM", "SIGKILL") if term_first else ("SIGKILL",))
@@ -140,11 +144,29 @@ class Mom:
             "-S",
             str(Path(__file__).with_name("spawn.py")),
         ]
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # A session of its own: Ctrl-C at the terminal is for the driver alone.
+        process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         _tell(process, json.dumps(dataclasses.asdict(order)))
+        return process
+
+    def _expose(self, process: subprocess.Popen[str]) -> None:
+        """Let :meth:`delete` reach it, also one that came a moment too early."""
         with self._gate:
             self._process = process
-        return process
+            if self.deleted:
+                _tell(process, "SIGTERM")
+
+    def delete(self) -> None:
+        """Do what ``qdel`` does: SIGTERM for the job, now or when it starts; an epilogue is left alone.
+
+        Unlike TORQUE's, a prologue is told as well: it ends early and cleans up.
+        """
+        with self._gate:
+            self.deleted = True
+            if self._process is not None:
+                _tell(self._process, "SIGTERM")
 
     def _stop(self, process: subprocess.Popen[str], signals: Sequence[str]) -> str:
         for name in signals:
@@ -163,13 +185,11 @@ class Mom:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-
-    def signal(self, name: str) -> None:
-        """Send a signal to what runs now, if anything does."""
-        with self._gate:
-            process = self._process
-        if process is not None and process.poll() is None:
-            _tell(process, name)
+        try:
+            process.wait(STOP_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _tell(process: subprocess.Popen[str], line: str) -> None:

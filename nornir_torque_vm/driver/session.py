@@ -84,7 +84,7 @@ class Session:
     def cancel(self) -> None:
         """Do to the running job what ``qdel`` does; for a hook it means: end early and clean up."""
         if self.job is not None:
-            self.job.signal("SIGTERM")
+            self.job.delete()
 
     def _next_number(self) -> int:
         """Count the lab's jobs, so that ids are not used twice while the lab is up."""

@@ -70,13 +70,15 @@ def main() -> int:
             stdin=subprocess.PIPE if order["stdin"] else subprocess.DEVNULL,
             preexec_fn=lambda: settle(order),  # noqa: PLW1509 - the only thread there is
         )
-    except OSError as exc:  # a MOM's child ends with 255 when the program cannot be executed
-        print(f"{order['program']}: {exc}", file=sys.stderr)
+    except (OSError, subprocess.SubprocessError) as exc:  # a MOM's child then ends with 255
+        why = exc if isinstance(exc, OSError) else f"no user {order['user']}, or no directory {order['cwd']}"
+        print(f"{order['program']}: {why}", file=sys.stderr)
         print(json.dumps({"session": 0, "code": EXEC_FAILED}), flush=True)
         return 0
     if child.stdin is not None:
-        child.stdin.write(order["stdin"].encode())
-        child.stdin.close()
+        # It need not read what it is given, and may be gone already.
+        with contextlib.suppress(BrokenPipeError), child.stdin as pipe:
+            pipe.write(order["stdin"].encode(errors="surrogateescape"))
     threading.Thread(target=relay, args=(child.pid,), daemon=True).start()
     code = child.wait()
     print(json.dumps({"session": child.pid, "code": code}), flush=True)
