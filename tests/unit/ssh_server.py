@@ -110,6 +110,7 @@ class _Session(paramiko.ServerInterface):  # type: ignore[misc]  # paramiko has 
             server.busiest = max(server.busiest, server.busy)
         with contextlib.suppress(OSError, EOFError):
             if line == "%signal":
+                time.sleep(0.2)  # a real sshd answers the request before it closes the channel
                 channel.close()
             elif line != "%hang":
                 _run_by_shell(channel, line)
