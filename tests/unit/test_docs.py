@@ -74,6 +74,12 @@ def test_scripts_run(script: str, tmp_path: Path) -> None:
     assert not (tmp_path / "nornir.log").exists(), "the script writes a log file nobody asked for"
 
 
+def test_the_demo_job_is_the_one_that_is_shown() -> None:
+    """README shows the script that ``make demo`` submits."""
+    ((_page, shown),) = fences("sh demo")
+    assert shown == (ROOT / "wrapper" / "demo-job.sh").read_text().expandtabs(4)
+
+
 @pytest.mark.parametrize("codes", [HookExit, CliExit, RunExit])
 def test_exit_code_tables_are_complete(codes: type[enum.IntEnum]) -> None:
     """Each exit code has its row in docs/concepts.md, and no other code has one."""
