@@ -129,7 +129,7 @@ class BatchJob:
         :param out, err: get the job's output while it is written.
         """
         followers = [Follower(lambda: self.spool("OU"), out), Follower(lambda: self.spool("ER"), err)]
-        fate: slots.Fate = "requeue"
+        fate: slots.Fate = "abort" if self.chief.deleted else "requeue"
         status = starts = 0
         for follower in followers:
             follower.start()

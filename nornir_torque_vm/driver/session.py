@@ -63,6 +63,7 @@ class Session:
     def __init__(self, lab: Lab, out: BinaryIO, err: BinaryIO, watch: EventProcessor | None = None) -> None:
         self.lab, self.out, self.err, self.watch = lab, out, err, watch
         self.job: BatchJob | None = None
+        self._cancelled = False
         self._rest = b""
 
     def run(self, submission: Submission, *, max_starts: int = 1, alarm: float = 300.0) -> Ended:
@@ -75,6 +76,8 @@ class Session:
         self.job = BatchJob(
             self.lab, submission, LAB_OWNER, sequence, starter=starters.pop(), alarm=alarm
         )  # fmt: skip
+        if self._cancelled:
+            self.job.delete()
         with self._watching(submission.hosts[0], self.job.job.job_id):
             outcome = self.job.run(max_starts=max_starts, out=_sink(self.out), err=_sink(self.err))
         history = self._history(submission.hosts[0], self.job.job.job_id)
@@ -82,7 +85,8 @@ class Session:
         return Ended(outcome, verdict, _timeline(history) if history else Timeline())
 
     def cancel(self) -> None:
-        """Do to the running job what ``qdel`` does; for a hook it means: end early and clean up."""
+        """Do to the job, or to one that is about to start, what ``qdel`` does; safe in a signal handler."""
+        self._cancelled = True
         if self.job is not None:
             self.job.delete()
 

@@ -15,11 +15,14 @@ POLL = 0.1
 class Follower:
     """Hands what is appended to a file to ``sink``, from a thread, until :meth:`finish`.
 
-    :param find: returns the file's path, or None while it does not exist yet.
+    :param find: returns the file's path, or None while it does not exist yet. When it names another
+        file, that one is read from its beginning.
+    :param sink: one that raises ``OSError``, such as a closed pipe, is not called again.
     """
 
     def __init__(self, find: Callable[[], Path | None], sink: Sink) -> None:
         self._find, self._sink = find, sink
+        self._path: Path | None = None
         self._offset = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True, name="follower")
@@ -39,15 +42,28 @@ class Follower:
             self._drain()
 
     def _drain(self) -> None:
-        path = self._find()
+        self._hand_over(self._path)
+        found = self._find()
+        if found != self._path:
+            self._path, self._offset = found, 0
+            self._hand_over(found)
+
+    def _hand_over(self, path: Path | None) -> None:
+        if path is None:
+            return
         try:
-            if path is None:
-                return
             with path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
         except OSError:  # not there yet, or already gone with the job
             return
         self._offset += len(data)
-        if data:
-            self._sink(data)
+        try:
+            if data:
+                self._sink(data)
+        except OSError:
+            self._sink = _nowhere
+
+
+def _nowhere(_data: bytes) -> None:
+    """Where output goes that nobody reads any more."""
