@@ -177,7 +177,7 @@ def test_script_and_nodefile_are_where_and_whose_they_were_under_torque(
     assert (nodes.folder / "17.head.SC").read_bytes() == job.batch.submission.script
     assert stat.S_IMODE((nodes.folder / "17.head.SC").stat().st_mode) == 0o700
     assert given == [(0, 0), (nodes.owner.uid, nodes.owner.gid)]
-    assert [path for path in nodes.home.rglob("*17.head*")] == []
+    assert list(nodes.home.rglob("*17.head*")) == []
 
 
 def test_a_node_without_torques_directories_is_named(nodes: Nodes) -> None:

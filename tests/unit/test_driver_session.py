@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -217,4 +216,4 @@ def test_deploying_again_replaces_only_what_differs(tmp_path: Path) -> None:
         deploy.install(path, "two", 0o555)
         assert running.read() == "one"
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("two", 0o555)
-    assert os.listdir(tmp_path) == ["hook"]
+    assert list(tmp_path.iterdir()) == [path]
