@@ -32,7 +32,9 @@ def test_the_first_sector_holds_code_and_table(code: bytes, partitions: list[dis
     assert sector.startswith(code)
     assert sector[510:] == b"\x55\xaa"
     for number, partition in enumerate(partitions):
-        flag, kind, start, size = struct.unpack_from("<B3xB3xII", sector, 446 + 16 * number)
+        entry = struct.unpack_from("<B3sB3sII", sector, 446 + 16 * number)
+        flag, first, kind, last, start, size = entry
+        assert first == last == b"\xfe\xff\xff"  # "use the sector number instead"
         assert (flag == 0x80, kind) == (partition.active, partition.kind)
         assert (start * 512, size * 512) == (partition.start, partition.size)
     assert not any(sector[446 + 16 * len(partitions) : 510])
