@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
 import sys
+import traceback
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
@@ -18,7 +21,7 @@ COMMANDS = {
     "boot": ("nornir_torque_vm.cli.guests", "Start guests on nodes, outside any batch job."),
     "demo": (
         "nornir_torque_vm.cli.demo",
-        "Show it all: a lab, a job in four guests, its timeline, nothing left.",
+        "Show it all: a job in four guests of a lab, and its timeline.",
     ),
     "destroy": ("nornir_torque_vm.cli.guests", "Remove the guests of a job and their files."),
     "guests": ("nornir_torque_vm.cli.guests", "List the guests that exist on nodes."),
@@ -28,6 +31,8 @@ COMMANDS = {
     "run": ("nornir_torque_vm.cli.run", "Run a job script in guests, without a TORQUE at hand."),
 }
 """Subcommand → module that defines it, and its short help (so that --help imports none of them)."""
+JOB_COMMANDS = {"demo", "run"}
+"""Subcommands whose exit code is a job's."""
 
 
 class LazyGroup(click.Group):
@@ -57,7 +62,7 @@ class LazyGroup(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from nornir_torque_vm.fields import nearest
 
-            raise click.UsageError(f"there is no command {args[0]!r}{nearest(args[0], COMMANDS)}", ctx)
+            raise click.UsageError(f"there is no command {args[0]!r}: {nearest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -65,41 +70,68 @@ class LazyGroup(click.Group):
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.version_option(__version__, prog_name="torque-vm")
-@click.option("--traceback", is_flag=True, help="Show where in the code an error arose.")
-@click.pass_context
-def torque_vm(ctx: click.Context, traceback: bool) -> None:
+@click.option("--traceback", is_flag=True, expose_value=False, help="Show where in the code an error arose.")
+def torque_vm() -> None:
     """Run batch jobs of a TORQUE cluster inside fresh virtual machines."""
-    ctx.obj = {"traceback": traceback}
 
 
 def leave(code: int) -> NoReturn:
     """End the process now: threads that hang in a library call must not keep it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 
-def run(arguments: list[str] | None = None) -> None:
+def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code; every error is one line on stderr."""
-    wants_traceback = "--traceback" in (arguments if arguments is not None else sys.argv[1:])
-    try:
-        code: Any = torque_vm.main(arguments, prog_name="torque-vm", standalone_mode=False)
-    except click.exceptions.Exit as exc:
-        code = exc.exit_code
-    except click.ClickException as exc:
-        exc.show()
-        code = exc.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        print("torque-vm: interrupted", file=sys.stderr)
-        code = 128 + signal.SIGINT
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        code = 128 + signal.SIGPIPE
-    except TorqueVMError as exc:
-        if wants_traceback:
-            raise
-        print(f"torque-vm: {exc}", file=sys.stderr)
-        from nornir_torque_vm.exitcodes import cli_exit
+    leave(outcome(sys.argv[1:] if arguments is None else arguments))
 
-        code = cli_exit(exc)
-    leave(code if isinstance(code, int) else 0)
+
+def outcome(words: Sequence[str]) -> int:
+    """Run the command line; return its exit code."""
+    try:
+        code: Any = torque_vm.main(list(words), prog_name="torque-vm", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as exc:
+        return exc.exit_code
+    except click.exceptions.NoArgsIsHelpError as exc:
+        exc.show()
+        return exc.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return complain("interrupted", 128 + signal.SIGINT)
+    except (BrokenPipeError, SystemExit):  # click makes a SystemExit of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 128 + signal.SIGPIPE
+    except Exception as exc:  # noqa: BLE001 - people get a sentence, whatever it is
+        if "--traceback" in words:
+            traceback.print_exc()
+        return complain(sentence_of(exc), exit_code(exc, words))
+    return code if isinstance(code, int) else 0
+
+
+def complain(sentence: str, code: int) -> int:
+    """Print one line on stderr; return the exit code."""
+    print(f"torque-vm: {sentence}", file=sys.stderr)
+    return code
+
+
+def sentence_of(error: Exception) -> str:
+    """One line for people."""
+    if isinstance(error, click.ClickException):
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        where = f"; see {context.command_path} --help" if context else ""
+        return " ".join(error.format_message().split()).rstrip(".") + where
+    from nornir_torque_vm.hooks.frame import sentence_of as plain
+
+    return plain(error) if isinstance(error, TorqueVMError) else f"{plain(error)}; see it with --traceback"
+
+
+def exit_code(error: Exception, words: Sequence[str]) -> int:
+    """Exit code of an error; commands that run a job leave the codes below 120 to the job."""
+    from nornir_torque_vm.exitcodes import CliExit, RunExit, cli_exit, run_exit
+
+    job = next((word for word in words if not word.startswith("-")), "") in JOB_COMMANDS
+    if isinstance(error, click.ClickException):
+        return RunExit.REFUSED if job else CliExit.USAGE
+    return int(run_exit(error) if job else cli_exit(error))

@@ -9,8 +9,6 @@ import click
 
 from nornir_torque_vm.cli.labjob import borrowed_lab, run_job
 from nornir_torque_vm.driver.session import submission_for
-from nornir_torque_vm.errors import TorqueVMError
-from nornir_torque_vm.exitcodes import run_exit
 from nornir_torque_vm.lab.layout import MAX_NODES
 from nornir_torque_vm.request import parse_request
 
@@ -56,17 +54,13 @@ def run(
     stderr, its exit code is this command's. Own exit codes: 120 request refused, 121 nodes full,
     122 site failure, 123 guests late, 124 lab or driver, 125 internal.
     """
-    try:
-        request = parse_request(requests)
-        with borrowed_lab(lab_name, nodes, keep=keep_lab, quiet=quiet) as lab:
-            submission = submission_for(
-                script, lab.node_names[:nodes], ppn=ppn or lab.slots, other=request.encode(),
-                name=name, arguments=arguments, walltime=walltime,
-            )  # fmt: skip
-            ended = run_job(lab, submission, max_starts=max_starts, quiet=quiet)
-    except TorqueVMError as exc:
-        print(f"torque-vm: {exc}", file=sys.stderr)
-        return int(run_exit(exc))
+    request = parse_request(requests)
+    with borrowed_lab(lab_name, nodes, keep=keep_lab, quiet=quiet) as lab:
+        submission = submission_for(
+            script, lab.node_names[:nodes], ppn=ppn or lab.slots, other=request.encode(),
+            name=name, arguments=arguments, walltime=walltime,
+        )  # fmt: skip
+        ended = run_job(lab, submission, max_starts=max_starts, quiet=quiet)
     if timeline:
         print(ended.timeline.to_text(), file=sys.stderr)
     return ended.exit_code
