@@ -15,6 +15,7 @@ from nornir_torque_vm.fields import nearest
 from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.inventory.torque import TorqueInventory
 from nornir_torque_vm.model import Node
+from nornir_torque_vm.nodefile import valid_host
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,8 +107,7 @@ def choose(
     on_nodes = {key: value for key, value in wanted.items() if key in known}
     hosts = [host for host in base.hosts.values() if all(_says(host, *pair) for pair in on_nodes.items())]
     rest = {key: value for key, value in wanted.items() if key not in on_nodes}
-    chosen = tuple(Node(host.name, int(host.get("slots", 1)), host.hostname or "") for host in hosts)
-    return Targets(chosen, _guest_filters(rest, known), base)
+    return Targets(tuple(map(_node, hosts)), _guest_filters(rest, known), base)
 
 
 def load_simple(path: Path) -> Inventory:
@@ -124,6 +124,18 @@ def load_simple(path: Path) -> Inventory:
         raise InventoryError(f"the inventory {hosts} cannot be read: {exc.strerror}") from exc
     except Exception as exc:
         raise InventoryError(f"the inventory {hosts} is not one that Nornir can use: {exc}") from exc
+
+
+def _node(host: Host) -> Node:
+    """The node an inventory's host stands for."""
+    slots = host.get("slots", 1)
+    if not valid_host(host.name):
+        raise InventoryError(f"{host.name!r:.60} is not a host name", hint="mend the inventory")
+    if not isinstance(slots, int) or slots < 1:
+        raise InventoryError(
+            f"{host.name} has slots {slots!r:.60}", hint="it is the number of its virtual processors"
+        )
+    return Node(host.name, slots, host.hostname or "")
 
 
 def _says(host: Host, key: str, value: str) -> bool:
