@@ -49,9 +49,13 @@ class Timeline:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """:data:`COLUMNS`, then other phases that occur, by when they first began."""
-        others = (span.phase for span in _by_start(self.spans) if span.phase not in COLUMNS)
-        return (*COLUMNS, *dict.fromkeys(others))
+        """:data:`COLUMNS`, and other phases by when they first began: those before the job ran before ``run``."""
+        order = dict.fromkeys(span.phase for span in _by_start(self.spans))
+        before = list(order)[: list(order).index("run")] if "run" in order else []
+        early = [phase for phase in before if phase not in COLUMNS]
+        late = [phase for phase in order if phase not in COLUMNS and phase not in early]
+        run = COLUMNS.index("run")
+        return (*COLUMNS[:run], *early, *COLUMNS[run:], *late)
 
     def rows(self) -> tuple[Row, ...]:
         """A row per guest, numbers in names in numerical order; a phase done twice counts both times."""

@@ -79,6 +79,12 @@ def test_phases_beyond_the_usual_get_columns_by_first_begin() -> None:
     assert "destroy  roster  survey  total" in Timeline(spans).to_text()
 
 
+def test_what_happened_before_the_job_ran_stands_before_it() -> None:
+    """A reader goes through a job's phases from left to right."""
+    spans = (Span("g", "roster", 2.0, 1), Span("g", "run", 3.0, 1), Span("g", "later", 4.0, 1))
+    assert "health  roster   run  destroy  later  total" in Timeline(spans).to_text()
+
+
 def test_a_phase_done_twice_counts_both_times() -> None:
     """A second destroy is not free."""
     row = Timeline((Span("g", "destroy", 1.0, 1.5), Span("g", "destroy", 5.0, 2.0))).rows()[0]
