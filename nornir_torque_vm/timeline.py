@@ -49,7 +49,7 @@ class Timeline:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """:data:`COLUMNS`, and other phases by when they first began: those before the job ran before ``run``."""
+        """:data:`COLUMNS`; other phases by when they first began, before ``run`` or behind all."""
         order = dict.fromkeys(span.phase for span in _by_start(self.spans))
         before = list(order)[: list(order).index("run")] if "run" in order else []
         early = [phase for phase in before if phase not in COLUMNS]
