@@ -151,6 +151,22 @@ def test_a_guest_that_ends_meanwhile_is_a_success(world: World, monkeypatch: pyt
     assert (world.domains(), world.volumes()) == ([], [])
 
 
+def test_the_files_of_a_guest_that_ended_by_itself_go_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anybody could look whose it was; its name says enough for files without a domain."""
+    real, ending_now = libvirt.virDomain.metadata, world.plan.guests[0].domain
+
+    def look(self: Any, *args: Any) -> Any:
+        if self.name() == ending_now:
+            self.destroy()
+        return real(self, *args)
+
+    monkeypatch.setattr(libvirt.virDomain, "metadata", look)
+    result_of(world.run(destroy, "node"), "node1")
+    assert (world.domains(), world.volumes()) == ([], [])
+
+
 def test_a_guest_that_cannot_be_destroyed_keeps_its_files_and_fails_the_node(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
