@@ -12,12 +12,14 @@ import libvirt
 import pytest
 from task_kit import JOB, World, first_error, libvirt_error, make_plan, result_of
 
+from nornir_torque_vm import deadline
 from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, InventoryError, StorageError
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.inventory.records import guests_inventory
 from nornir_torque_vm.storage.local import LocalStorage
 from nornir_torque_vm.tasks import boot_guest, destroy, ending, list_guests
 from nornir_torque_vm.tasks.parallel import in_parallel
+from nornir_torque_vm.tasks.selection import of_job
 
 FOREIGN = (
     "<domain type='test'><name>{name}</name>{metadata}<memory>8192</memory><os><type>hvm</type></os></domain>"
@@ -324,6 +326,29 @@ def test_without_job_and_plan_nothing_is_destroyed(world: World) -> None:
     assert len(world.domains()) == 2
 
 
+def test_a_domain_that_could_not_be_looked_at_in_time_counts_as_still_there() -> None:
+    """So that its files stay, whatever becomes of the hung question."""
+    release = threading.Event()
+
+    class Hung:
+        def metadata(self, *_: object) -> str:
+            release.wait(20)
+            return ""
+
+    names = [f"tvm-17-a1-r{rank}-0000aaaa" for rank in range(6)]  # more than one connection serves
+    run = ending.Ending("node1", of_job(JOB))
+    token = deadline.current.set(deadline.Deadline.after(0.1))
+    try:
+        run.run(dict.fromkeys(names, Hung()), "test:///default", 5, lambda: None)
+    finally:
+        deadline.current.reset(token)
+        release.set()
+    assert {name: type(error) for name, error in run.failures.items()} == dict.fromkeys(
+        names, DeadlineExceeded
+    )
+    assert isinstance(run.error(), DeadlineExceeded)
+
+
 class TestInParallel:
     """Blocking calls side by side, within the deadline of the thread that asks."""
 
@@ -343,8 +368,6 @@ class TestInParallel:
 
     def test_threads_see_the_callers_deadline(self) -> None:
         """Otherwise they would act after the run was judged."""
-        from nornir_torque_vm import deadline
-
         limit, seen = deadline.Deadline.after(60), []
         token = deadline.current.set(limit)
         try:
@@ -355,8 +378,6 @@ class TestInParallel:
 
     def test_what_is_not_over_in_time_is_late(self) -> None:
         """And does not keep the caller."""
-        from nornir_torque_vm import deadline
-
         release = threading.Event()
         token = deadline.current.set(deadline.Deadline.after(0.1))
         began = time.monotonic()
