@@ -122,10 +122,11 @@ class Engine:
         records: Sequence[FoundGuest],
         task: Callable[..., Result],
         keys: JobKeys | None = None,
+        base: Inventory | None = None,
         **parameters: Any,
     ) -> AggregatedResult:
-        """Run a task on guests that were found by :meth:`guests`."""
-        inventory = guests_inventory(records, self.settings, keys=keys)
+        """Run a task on guests that were found by :meth:`guests`; ``base`` as for :meth:`boot`."""
+        inventory = guests_inventory(records, self.settings, keys=keys, base=base)
         return self.run(inventory, task, role="guest", **parameters)
 
     def destroy(

@@ -5,78 +5,42 @@ Exit codes: 0 all ok, 1 some failed, 2 usage, 3 late, 4 nothing selected, 5 no h
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
-from nornir.core.task import Result
 
 from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm import tasks
 from nornir_torque_vm.accounts import caller
+from nornir_torque_vm.cli.command import Command
 from nornir_torque_vm.cli.show import as_json as to_json
 from nornir_torque_vm.cli.show import show_report
-from nornir_torque_vm.cli.targets import Targets, choose, facts_of, target_options
-from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.engine import Engine
+from nornir_torque_vm.cli.targets import facts_of, target_options
+from nornir_torque_vm.engine import Boot
 from nornir_torque_vm.errors import InventoryError, StateError
-from nornir_torque_vm.exitcodes import CliExit, cli_exit
+from nornir_torque_vm.exitcodes import cli_exit
 from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.images import image_for
-from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.inventory.torque import server_of
-from nornir_torque_vm.model import Job
+from nornir_torque_vm.joblock import job_lock
+from nornir_torque_vm.model import Job, JobKeys, Plan
 from nornir_torque_vm.plan import make_plan
-from nornir_torque_vm.processors.progress import progress
-from nornir_torque_vm.report import Report
+from nornir_torque_vm.report import HostReport, Report
 from nornir_torque_vm.request import parse_request
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sizes import format_size
 from nornir_torque_vm.sshkeys import make_job_keys
 from nornir_torque_vm.state import JobState
+from nornir_torque_vm.tasks.destroy import Destroyed
 
 COLUMNS = ("guest", "node", "job", "owner", "state", "vcpus", "memory", "mac")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Command:
-    """One command's targets, settings and engine."""
-
-    targets: Targets
-    settings: Settings
-    engine: Engine
-    job_id: str | None
-    as_json: bool
-
-    @classmethod
-    def prepare(
-        cls, *, nodes: tuple[str, ...], nodefile: str | None, inventory_path: str | None,
-        filters: tuple[str, ...], job_id: str | None, settings_path: str | None, timeout: float | None,
-        as_json: bool, quiet: bool,
-    ) -> Command:  # fmt: skip
-        """Make sense of the common options."""
-        settings = settings_module.load(settings_path)
-        targets = choose(nodes, nodefile, inventory_path, filters)
-        watchers = [] if quiet or as_json else [progress(sys.stderr)]
-        engine = Engine(settings, Deadline.after(timeout or settings.timeout), watchers)
-        return cls(targets, settings, engine, job_id, as_json)
-
-    def inventory(self) -> Any:
-        """The nodes as a Nornir inventory; the administrator's own connection options count."""
-        return node_inventory(self.targets.nodes, self.settings, base=self.targets.base)
-
-    def existing(self) -> tuple[list[FoundGuest], Report]:
-        """The guests that were asked for, and how asking the nodes went."""
-        found, report = self.engine.guests(self.targets.nodes, self.inventory())
-        return self.targets.keep(found, self.job_id), report
-
-    def show(self, report: Report, titles: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> int:
-        """Print a report and return the exit code it stands for."""
-        show_report(report, json_wanted=self.as_json, titles=titles, rows=rows)
-        return int(cli_exit(report))
+NO_NODE, NO_GUEST = "no node is selected", "there is no such guest"
 
 
 @click.command()
@@ -91,7 +55,9 @@ def guests(**options: Any) -> int:
         facts = [facts_of(guest) | {"memory": format_size(guest.memory)} for guest in found]
         show_report(report, json_wanted=False, titles=[name.upper() for name in COLUMNS],
                     rows=[[fact[name] for name in COLUMNS] for fact in facts])  # fmt: skip
-    return int(cli_exit(report)) or (CliExit.OK if found else CliExit.NOTHING)
+    if found or not report.ok:
+        return int(cli_exit(report)) if report.hosts else command.nothing(NO_NODE)
+    return command.nothing(NO_GUEST)
 
 
 @click.command()
@@ -102,37 +68,47 @@ def boot(*, requests: tuple[str, ...], **options: Any) -> int:
     command = Command.prepare(**options)
     settings, nodes = command.settings, command.targets.nodes
     if not nodes:
-        return CliExit.NOTHING
+        return command.nothing(NO_NODE)
     request = parse_request(requests)
     image = image_for(request, settings)
     job_id = command.job_id or f"{int(time.time())}.adhoc"
     job = Job(job_id, server_of(job_id, settings), caller(), nonce=secrets.token_hex(4))
-    facts, survey = command.engine.survey(nodes, command.inventory())
-    if not survey.ok:
-        return command.show(survey, ("NODE",), [])
-    plan = make_plan(request, settings, job, nodes, image, facts)
-    keys = make_job_keys([guest.name for guest in plan.guests])
     state = JobState(settings.run_dir, job)
-    state.save(plan, keys)
-    started = command.engine.boot(plan, keys, base=command.targets.base)
-    rows = [
-        (guest.name, guest.node, started.addresses[guest.name] or "-", entry.status)
+    with state.lock(command.engine.deadline):
+        if JobState.find(settings.run_dir, job_id) is not None:
+            # The same MAC addresses twice on one network would disturb both.
+            raise InventoryError(f"job {job_id} has guests", hint=f"torque-vm destroy --job {job_id}")
+        facts, survey = command.engine.survey(nodes, command.inventory())
+        if not survey.ok:
+            return command.show(survey, ("NODE",), [])
+        plan = make_plan(request, settings, job, nodes, image, facts)
+        keys = make_job_keys([guest.name for guest in plan.guests])
+        state.save(plan, keys)
+        print(f"torque-vm: job {job_id}; remove it with: torque-vm destroy --job {job_id}", file=sys.stderr)
+        started = command.engine.boot(plan, keys, base=command.targets.base)
+    return command.show(started.report, ("GUEST", "NODE", "ADDRESS", "STATUS"), boot_rows(plan, started))
+
+
+def boot_rows(plan: Plan, started: Boot) -> list[tuple[str, ...]]:
+    """Guest, node, address and status, by rank."""
+    status = {entry.host: str(entry.status) for entry in started.report.hosts}
+    return [
+        (guest.name, guest.node, started.addresses[guest.name] or "-", status[guest.name])
         for guest in plan.guests
-        for entry in started.report.hosts
-        if entry.host == guest.name
     ]
-    code = command.show(started.report, ("GUEST", "NODE", "ADDRESS", "STATUS"), rows)
-    print(f"torque-vm: job {job_id}; remove it with: torque-vm destroy --job {job_id}", file=sys.stderr)
-    return code
 
 
 @click.command()
 @target_options
 def address(**options: Any) -> int:
     """Find out the addresses of running guests on NODES."""
-    from nornir_torque_vm.tasks import discover_address
-
-    return on_existing(discover_address, ("GUEST", "NODE", "ADDRESS"), "address", options)
+    command = Command.prepare(**options)
+    return on_existing(
+        command,
+        lambda found: [command.on_guests(found, tasks.discover_address)],
+        "ADDRESS",
+        lambda entry: entry.data["address"],
+    )
 
 
 @click.command()
@@ -149,31 +125,47 @@ def health(*, probe_command: str, **options: Any) -> int:
 
     Needs the keys of the job, which the mother superior has while the job runs.
     """
-    from nornir_torque_vm.tasks import check_health
+    command = Command.prepare(**options)
 
-    return on_existing(check_health, ("GUEST", "NODE", "HEALTH"), "", options, command=probe_command)
+    def check(found: Sequence[FoundGuest]) -> Iterable[Report]:
+        """Job by job, as each has keys of its own."""
+        keys = {job_id: keys_of(command, job_id) for job_id in dict.fromkeys(g.job_id for g in found)}
+        for job_id, own in keys.items():
+            mine = [guest for guest in found if guest.job_id == job_id]
+            yield command.on_guests(mine, tasks.check_health, own, command=probe_command)
+
+    return on_existing(command, check, "HEALTH", lambda entry: entry.status)
+
+
+def keys_of(command: Command, job_id: str) -> JobKeys:
+    """The keys of a job that this host is the mother superior of.
+
+    :raises InventoryError: this host has none.
+    """
+    state = JobState.find(command.settings.run_dir, job_id)
+    keys = state.keys() if state is not None else None
+    if keys is None:
+        raise InventoryError(
+            f"the keys of job {job_id} are not known here", hint="its mother superior has them while it runs"
+        )
+    return keys
 
 
 def on_existing(
-    task: Callable[..., Result],
-    titles: tuple[str, ...],
-    column: str,
-    options: dict[str, Any],
-    **parameters: Any,
+    command: Command,
+    run: Callable[[Sequence[FoundGuest]], Iterable[Report]],
+    title: str,
+    cell: Callable[[HostReport], object],
 ) -> int:
-    """Run a task on the guests that exist and were asked for."""
-    command = Command.prepare(**options)
-    found, report = command.existing()
+    """Run something on the guests that exist and were asked for; nodes that do not answer count as well."""
+    found, listing = command.existing()
+    titles = ("GUEST", "NODE", title)
     if not found:
-        return command.show(report, titles, []) or CliExit.NOTHING
-    keys = None
-    if command.job_id:
-        state = JobState.find(command.settings.run_dir, command.job_id)
-        keys = state.keys() if state is not None else None
-    results = command.engine.on_guests(found, task, keys, **parameters)
-    done = Report.combined([Report.from_results(results)])
-    rows = [(entry.host, entry.node, entry.data.get(column, entry.status)) for entry in done.good]
-    return command.show(done, titles, rows)
+        command.show(Report(listing.bad), titles, [])
+        return int(cli_exit(listing)) or command.nothing(NO_GUEST)
+    done = [entry for report in run(found) for entry in report.hosts]
+    rows = [(entry.host, entry.node, cell(entry)) for entry in done if entry.status.good]
+    return command.show(Report((*listing.bad, *done)), titles, rows)
 
 
 @click.command()
@@ -182,7 +174,8 @@ def on_existing(
 def destroy(*, everything: bool, **options: Any) -> int:
     """Remove the guests of a job from NODES, with their files; what is gone already is no error.
 
-    Without NODES, those of the job's plan are meant, when this host is its mother superior.
+    Without NODES, those of the job's plan are meant, when this host is its mother superior. With a
+    --filter for guests only those go, and the job keeps its place.
     """
     job_id = options["job_id"]
     if bool(job_id) == everything:
@@ -191,16 +184,54 @@ def destroy(*, everything: bool, **options: Any) -> int:
         options["nodes"] = planned_nodes(options["settings_path"], job_id)
     command = Command.prepare(**options)
     if not command.targets.nodes:
-        return CliExit.NOTHING
-    jobs = [job_id] if job_id else sorted({g.job_id for g in command.existing()[0]})
-    reports = [command.engine.destroy(command.targets.nodes, job, command.inventory()) for job in jobs]
-    report = Report.combined(reports)
-    if report.ok and job_id:
-        JobState.forget(command.settings.run_dir, job_id)
-    rows = [
-        (entry.host, ", ".join(entry.data.get("domains", ())) or "nothing was there") for entry in report.good
-    ]
-    return command.show(report, ("NODE", "REMOVED"), rows)
+        return command.nothing(NO_NODE)
+    if command.targets.guest_filters:
+        return on_existing(
+            command, lambda found: [command.on_guests(found, tasks.destroy)], "REMOVED", removed
+        )
+    report = destroy_job(command, job_id) if job_id else destroy_all(command)
+    return command.show(report, ("NODE", "REMOVED"), [(entry.host, removed(entry)) for entry in report.good])
+
+
+def removed(entry: HostReport) -> str:
+    """What a host's destruction removed, in words."""
+    return ", ".join(entry.data.get("domains", ())) or "nothing was there"
+
+
+def destroy_all(command: Command) -> Report:
+    """Remove the guests of all jobs; each node's entry has all that was removed there."""
+    found, listing = command.existing()
+    reports = [destroy_job(command, job_id) for job_id in sorted({guest.job_id for guest in found})]
+    gone: dict[str, Destroyed] = {}
+    for entry in (entry for report in reports for entry in report.good):
+        before = gone.get(entry.host, Destroyed())
+        gone[entry.host] = Destroyed(
+            (*before.domains, *entry.data["domains"]), (*before.volumes, *entry.data["volumes"])
+        )
+    whole = Report.combined([listing, *reports])
+    return Report(
+        tuple(
+            dataclasses.replace(entry, data=dataclasses.asdict(gone.get(entry.host, Destroyed())))
+            for entry in whole.hosts
+        )
+    )
+
+
+def destroy_job(command: Command, job_id: str) -> Report:
+    """Remove a job's guests; forget the job once all its nodes are clean.
+
+    :raises StateError: somebody is still at work on the job, or its state cannot be read.
+    """
+    run_dir, nodes = command.settings.run_dir, command.targets.nodes
+    lock = job_lock(run_dir, job_id, deadline=command.engine.deadline)
+    with lock if Path(run_dir).is_dir() else contextlib.nullcontext():
+        report = command.engine.destroy(nodes, job_id, command.inventory())
+        if report.ok:
+            state = JobState.find(run_dir, job_id)
+            plan = state.plan() if state is not None else None
+            if plan is None or {node.name for node in plan.nodes} <= {node.name for node in nodes}:
+                JobState.forget(run_dir, job_id)
+    return report
 
 
 def planned_nodes(settings_path: str | None, job_id: str) -> tuple[str, ...]:
@@ -210,11 +241,11 @@ def planned_nodes(settings_path: str | None, job_id: str) -> tuple[str, ...]:
     """
     try:
         state = JobState.find(settings_module.load(settings_path).run_dir, job_id)
+        plan = state.plan() if state is not None else None
     except StateError as exc:
         raise InventoryError(
             f"the nodes of job {job_id} are not known here: {exc}", hint="name them"
         ) from exc
-    plan = state.plan() if state is not None else None
     if plan is None:
         raise InventoryError(
             f"the nodes of job {job_id} are not known here", hint="name them, or use --nodefile"

@@ -130,7 +130,7 @@ def test_every_key_for_guests_is_a_fact_of_guests() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("rakc=b", "no node or guest has a 'rakc' to filter by; did you mean rack?"),
+        ("racks=b", "no node or guest has a 'racks' to filter by; did you mean rack?"),
         ("onwer=alice", "no node or guest has a 'onwer' to filter by; did you mean owner?"),
         ("rack", "the filter 'rack' is not KEY=VALUE"),
     ],
