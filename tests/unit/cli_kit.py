@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hook_kit import Site
+from hook_kit import Site, ready
 
 from nornir_torque_vm.cli.app import outcome
 from nornir_torque_vm.engine import Engine
