@@ -7,7 +7,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,15 @@ def shell(lab: Lab, node: str, text: str, seconds: float = 30.0) -> str:
 def words_of(rows: Sequence[str]) -> list[list[str]]:
     """A printed table as lists of words, without its headline."""
     return [row.split() for row in rows[1:]]
+
+
+def wait_for(true: Callable[[], object], seconds: float) -> None:
+    """Poll until the condition holds.
+
+    :raises TimeoutError: it never did.
+    """
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {seconds} s")
+        time.sleep(0.1)

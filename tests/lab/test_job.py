@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
-from driving import SMALL, Job, emulators, history, leftovers, pool_state
+from driving import SMALL, Job, emulators, history, leftovers, pool_state, wait_for
 
 from nornir_torque_vm.lab import Lab
 
@@ -88,16 +87,3 @@ def test_a_guest_that_dies_while_booting_fails_the_job_at_once_with_its_last_wor
     assert ended.exit_code == 122
     assert [host["error"]["type"] for host in report["hosts"] if host["error"]] == ["GuestDied"]
     assert leftovers(lab) == {}
-
-
-def wait_for(true: object, seconds: float) -> None:
-    """Poll until the condition holds.
-
-    :raises TimeoutError: it never did.
-    """
-    assert callable(true)
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds} s")
-        time.sleep(0.1)
