@@ -11,7 +11,7 @@ from bench.ratio import Measured
 def run(pairs: int) -> list[Measured]:
     """Measure everything, in one lab."""
     with bench_lab() as lab:
-        in_lab = [boot.measure(lab, pairs), destroy.measure(lab, pairs)]
+        in_lab = [*boot.measure(lab, pairs), destroy.measure(lab, pairs)]
     return [*in_lab, *orchestration.run(pairs)]
 
 

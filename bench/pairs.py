@@ -59,7 +59,7 @@ def main(*benches: Bench) -> NoReturn:
         sys.exit(2)
     load.append(os.getloadavg()[0])
     _show(measured, load)
-    sys.exit(any(line.verdict != "ok" for line in measured))
+    sys.exit(any(line.verdict not in {"ok", "-"} for line in measured))
 
 
 def _show(measured: Sequence[Measured], load: Sequence[float]) -> None:

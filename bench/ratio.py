@@ -20,14 +20,15 @@ class Measured:
     """One line of the table: what was measured how often, and what it may be.
 
     ``ours`` and ``floor`` are measurements in the order they were taken, in ``unit``, the n-th of one
-    next to the n-th of the other. Without floor the limit is one of ``ours`` itself.
+    next to the n-th of the other. Without floor the limit is one of ``ours`` itself; without limit they are
+    only shown.
 
     :raises ValueError: nothing was measured, not in pairs, or a floor of nothing.
     """
 
     bench: str
     case: str
-    limit: float
+    limit: float | None
     ours: Sequence[float]
     floor: Sequence[float] = ()
     unit: str = "s"
@@ -70,7 +71,9 @@ class Measured:
 
     @property
     def verdict(self) -> str:
-        """``ok``, ``over`` (the limit), or ``too few`` measurements to say."""
+        """``ok``, ``over`` (the limit), ``too few`` measurements to say, or ``-`` where there is no limit."""
+        if self.limit is None:
+            return "-"
         if len(self.values) < LEAST:
             return "too few"
         return "ok" if self.middle <= self.limit else "over"
@@ -92,7 +95,8 @@ class Measured:
         return (
             f"{self.bench}: {self.case}", str(len(self.ours)),
             f"{statistics.median(self.ours):.2f} {self.unit}", floor, f"{self.middle:.2f}{sign}",
-            f"{self.lowest:.2f}, {self.highest:.2f}", f"{self.limit:g}{sign}", self.verdict,
+            f"{self.lowest:.2f}, {self.highest:.2f}",
+            "-" if self.limit is None else f"{self.limit:g}{sign}", self.verdict,
         )  # fmt: skip
 
 

@@ -60,6 +60,13 @@ def test_fewer_than_seven_pairs_get_no_verdict() -> None:
     assert measured([1.0] * (LEAST - 1), [1.0] * (LEAST - 1)).verdict == "too few"
 
 
+def test_what_has_no_limit_is_shown_and_not_judged() -> None:
+    """However slow: it explains another line."""
+    line = Measured("boot", "4 guests", None, [99.0], [1.0])
+    assert line.verdict == "-"
+    assert line.row()[-2:] == ("-", "-")
+
+
 def test_seven_pairs_enclose_the_true_median_nearly_always() -> None:
     """All seven on one side of it is as likely as seven heads or seven tails."""
     assert measured([1.0] * 7, [1.0] * 7).confidence == pytest.approx(1 - 2 / 128)
