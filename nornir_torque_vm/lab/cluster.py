@@ -29,6 +29,7 @@ from nornir_torque_vm.lab import (
 )
 from nornir_torque_vm.lab.layout import DEFAULT_NODES, SWITCH, LabNode, LabPaths, cache_dir, lab_nodes
 from nornir_torque_vm.lab.record import LabRecord, Running
+from nornir_torque_vm.textfile import write_text
 
 UP_SECONDS = 30.0
 DOWN_SECONDS = 15.0
@@ -197,7 +198,7 @@ class Lab:
         for node in nodes:
             tree.write_tree(self.paths.files(node.name), files.node_files(node, nodes, keys, self.name, text))
         for name, order in orders.items():
-            tree.write_text(self.paths.spec(name), order)
+            write_text(self.paths.spec(name), order)
 
     def down(self, seconds: float = DOWN_SECONDS) -> bool:
         """Remove every process, namespace, mount and file of the lab; False when there was nothing.

@@ -11,6 +11,7 @@ from pathlib import Path
 from nornir_torque_vm.errors import LabError
 from nornir_torque_vm.lab.files import DIRECTORIES, LINKS, File
 from nornir_torque_vm.lab.spec import MACHINE_ETC
+from nornir_torque_vm.textfile import write_text
 
 
 def write_tree(root: Path, files: Iterable[File]) -> None:
@@ -36,21 +37,6 @@ def etc_links(etc: Path) -> dict[str, str]:
         f"/etc/{entry.name}": str(entry.readlink()) if entry.is_symlink() else f"{MACHINE_ETC}/{entry.name}"
         for entry in etc.iterdir()
     }
-
-
-def write_text(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file atomically, with ``mode`` from its first moment."""
-    with contextlib.suppress(OSError):
-        if path.read_text(encoding="utf-8") == text:
-            path.chmod(mode)
-            return
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
-    with open(fd, "w", encoding="utf-8") as file:  # noqa: PTH123 -- a descriptor, not a path
-        os.fchmod(fd, mode)
-        file.write(text)
-    fresh.replace(path)
 
 
 def remove(directory: Path) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nornir_torque_vm.phases import phase_of
 from nornir_torque_vm.processors.base import Event, EventProcessor, Kind
-from nornir_torque_vm.processors.progress import Tally
+from nornir_torque_vm.processors.tally import Tally
 
 MAX_ROWS = 16
 """Hosts shown with a row of their own while they run."""

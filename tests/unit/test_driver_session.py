@@ -20,6 +20,7 @@ from nornir_torque_vm.driver.session import Ended, Session, submission_for
 from nornir_torque_vm.errors import LabError
 from nornir_torque_vm.processors.base import Event, EventProcessor, Kind
 from nornir_torque_vm.sitekit import hook_text
+from nornir_torque_vm.textfile import write_text
 from nornir_torque_vm.timeline import Timeline
 
 __all__ = ["nodes"]
@@ -207,13 +208,13 @@ def test_hooks_are_deployed_where_a_mom_looks(tmp_path: Path) -> None:
 def test_deploying_again_replaces_only_what_differs(tmp_path: Path) -> None:
     """A hook that a MOM executes just now is never cut short: it is replaced whole."""
     path = tmp_path / "hook"
-    deploy.install(path, "one", 0o500)
+    write_text(path, "one", 0o500)
     before = path.stat().st_ino
     path.chmod(0o700)
-    deploy.install(path, "one", 0o500)
+    write_text(path, "one", 0o500)
     assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (before, 0o500)
     with path.open() as running:
-        deploy.install(path, "two", 0o555)
+        write_text(path, "two", 0o555)
         assert running.read() == "one"
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("two", 0o555)
     assert list(tmp_path.iterdir()) == [path]

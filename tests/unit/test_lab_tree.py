@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from nornir_torque_vm.lab import tree
+from nornir_torque_vm.textfile import write_text
 
 
 def test_a_file_has_its_mode_and_is_replaced_whole(tmp_path: Path) -> None:
     """A reader has the old text or the new one; a text that is right stays the same file."""
     path = tmp_path / "key"
-    tree.write_text(path, "one", 0o600)
+    write_text(path, "one", 0o600)
     first = path.stat().st_ino
-    tree.write_text(path, "one", 0o640)
+    write_text(path, "one", 0o640)
     assert (path.stat().st_ino, path.stat().st_mode & 0o777) == (first, 0o640)
     with path.open() as reader:
-        tree.write_text(path, "two", 0o600)
+        write_text(path, "two", 0o600)
         assert reader.read() == "one"
     assert (path.read_text(), path.stat().st_mode & 0o777) == ("two", 0o600)
     assert list(tmp_path.iterdir()) == [path]
@@ -25,7 +26,7 @@ def test_what_a_killed_writer_left_is_no_hindrance(tmp_path: Path) -> None:
     """The half-written file beside the real one is replaced, not followed."""
     (tmp_path / "target").write_text("precious")
     (tmp_path / ".key.new").symlink_to("target")
-    tree.write_text(tmp_path / "key", "new")
+    write_text(tmp_path / "key", "new")
     assert (tmp_path / "target").read_text() == "precious"
     assert (tmp_path / "key").read_text() == "new"
 
