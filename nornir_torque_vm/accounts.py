@@ -26,8 +26,14 @@ def owner_named(name: str) -> Owner:
 
 
 def caller() -> Owner:
-    """Return the account that runs this process."""
-    entry = pwd.getpwuid(os.getuid())
+    """Return the account that runs this process.
+
+    :raises InventoryError: it has none, as in some containers.
+    """
+    try:
+        entry = pwd.getpwuid(os.getuid())
+    except KeyError:
+        raise InventoryError(f"there is no account with the number {os.getuid()} on this host") from None
     return _owner(entry, os.getgroups())
 
 

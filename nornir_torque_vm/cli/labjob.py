@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,6 @@ from nornir_torque_vm.driver.session import Ended, Session
 from nornir_torque_vm.guestimages import build
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.processors.progress import progress
-
-INTERRUPTED = 128 + signal.SIGINT
 
 
 @contextlib.contextmanager
@@ -67,7 +66,7 @@ def cancelling(session: Session) -> Iterator[None]:
 
     def cancel(number: int, _frame: object) -> None:
         caught.append(number)
-        print("torque-vm: deleting the job, please wait", file=sys.stderr, flush=True)
+        os.write(2, b"torque-vm: deleting the job, please wait\n")  # print() may have been interrupted
         session.cancel()
 
     before = {number: signal.signal(number, cancel) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -42,7 +42,7 @@ from nornir_torque_vm.request import parse_request
 @click.option("--keep-lab", is_flag=True, help="Leave a lab that was made for this job up afterwards.")
 @click.option("--timeline", is_flag=True, help="Show at the end where the time went (stderr).")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
-@click.argument("script", type=click.Path(path_type=Path))
+@click.argument("script", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.argument("arguments", nargs=-1)
 def run(
     *, nodes: int, requests: tuple[str, ...], ppn: int | None, walltime: int, name: str, max_starts: int,

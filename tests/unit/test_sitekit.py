@@ -1,0 +1,53 @@
+"""The site kit is found in a checkout and in an installation, and its hooks carry the site's values."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from nornir_torque_vm.errors import SettingsError
+from nornir_torque_vm.sitekit import hook_text, kit_file
+
+HOOKS = ("prologue.vm", "epilogue.vm", "job_starter")
+
+
+def test_an_installed_kit_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``share/torque-vm`` below the prefix of the interpreter."""
+    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
+    assert kit_file("hooks", "prologue.vm") == Path(__file__).parents[2] / "hooks/prologue.vm"
+    installed = tmp_path / "share/torque-vm/hooks/prologue.vm"
+    installed.parent.mkdir(parents=True)
+    installed.write_text("PYTHON=old\n")
+    assert kit_file("hooks", "prologue.vm") == installed
+    assert hook_text("prologue.vm", python="/new") == "PYTHON=/new\n"
+
+
+@pytest.mark.parametrize("parts", [("hooks", "prologue"), ("hooks",), ("..", "nothing")])
+def test_what_is_not_in_the_kit_is_named(parts: tuple[str, ...]) -> None:
+    """A wheel that was built wrongly, or a directory."""
+    with pytest.raises(SettingsError, match="is not part of this installation"):
+        kit_file(*parts)
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_only_the_values_of_a_hook_change(name: str) -> None:
+    """The rest is the file as it is reviewed."""
+    before = kit_file("hooks", name).read_text().splitlines()
+    after = hook_text(name, python="/opt/it's here/python", run_dir="/run/x y").splitlines()
+    changed = {old.partition("=")[0]: new for old, new in zip(before, after, strict=True) if old != new}
+    assert changed.pop("PYTHON") == """PYTHON='/opt/it'"'"'s here/python'"""
+    assert changed in ({}, {"RUN_DIR": "RUN_DIR='/run/x y'"})
+    assert sys.executable in hook_text(name)
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_is_a_shell_script_that_parses(name: str) -> None:
+    """Whatever the values."""
+    text = hook_text(name, python="/a'b", run_dir="/c d")
+    assert text.startswith("#!/bin/sh\n")
+    assert kit_file("hooks", name).stat().st_mode & 0o111
+    subprocess.run(["sh", "-n"], input=text, text=True, check=True)
