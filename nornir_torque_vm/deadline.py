@@ -8,7 +8,6 @@ block asks it for the seconds that remain, and whoever is about to change someth
 from __future__ import annotations
 
 import contextvars
-import threading
 import time
 from collections.abc import Iterator
 
@@ -19,6 +18,8 @@ BACKOFF_FIRST = 0.05
 BACKOFF_MAX = 1.0
 """Longest pause of :meth:`Deadline.backoff`, seconds."""
 BACKOFF_FACTOR = 1.5
+NOTICE = 0.2
+"""Longest time until a waiting thread notices that its deadline was cancelled, seconds."""
 
 
 class Deadline:
@@ -29,7 +30,8 @@ class Deadline:
 
     def __init__(self, at: float) -> None:
         self.at = at
-        self._cancelled = threading.Event()
+        # No threading.Event: setting one takes a lock, which the thread that a signal interrupts may hold.
+        self._cancelled = False
 
     @classmethod
     def after(cls, seconds: float) -> Deadline:
@@ -38,11 +40,11 @@ class Deadline:
 
     def cancel(self) -> None:
         """Make it due at once; safe in a signal handler."""
-        self._cancelled.set()
+        self._cancelled = True
 
     def remaining(self) -> float:
         """Seconds left, never negative; 0.0 once cancelled."""
-        return 0.0 if self._cancelled.is_set() else max(0.0, self.at - time.monotonic())
+        return 0.0 if self._cancelled else max(0.0, self.at - time.monotonic())
 
     def clamp(self, seconds: float) -> float:
         """The shorter of ``seconds`` and what remains."""
@@ -55,7 +57,7 @@ class Deadline:
 
     def sleep(self, seconds: float) -> None:
         """Wait ``seconds`` or until due, whichever is first; raise when due."""
-        self._cancelled.wait(self.clamp(seconds))
+        self._pause(seconds)
         self.check()
 
     def backoff(self, longest: float = BACKOFF_MAX) -> Iterator[int]:
@@ -67,8 +69,14 @@ class Deadline:
         while self.remaining() > 0.0:
             yield attempt
             attempt += 1
-            self._cancelled.wait(self.clamp(pause))
+            self._pause(pause)
             pause = min(pause * BACKOFF_FACTOR, longest)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait ``seconds`` or until due; a cancellation is noticed within :data:`NOTICE` seconds."""
+        until = time.monotonic() + seconds
+        while (left := self.clamp(until - time.monotonic())) > 0.0:
+            time.sleep(min(left, NOTICE))
 
 
 NEVER = Deadline(float("inf"))
