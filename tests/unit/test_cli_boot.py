@@ -133,6 +133,16 @@ def test_destroy_elsewhere_needs_the_nodes(site: Site, run: Run) -> None:
     assert site.domains() == []
 
 
+def test_destroy_where_the_run_state_is_somebody_elses_asks_for_the_nodes(site: Site, run: Run) -> None:
+    """An administrator who is not root here; or a directory that anybody may write."""
+    Path(site.settings.run_dir).mkdir(mode=0o777)
+    Path(site.settings.run_dir).chmod(0o777)
+    said = run("destroy", "--job", JOB)
+    assert said.code == 2
+    assert "can be written by others" in said.err
+    assert said.err.endswith("; name them\n")
+
+
 def test_destroy_makes_no_run_directory(site: Site, run: Run) -> None:
     """On an administrator's own machine there is none."""
     assert run("destroy", *BOTH, "--job", JOB).code == 0

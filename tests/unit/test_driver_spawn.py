@@ -199,6 +199,23 @@ def test_a_node_that_starts_nothing_is_a_lab_error(nodes: Nodes, monkeypatch: py
         mom(nodes).hook("prologue", 300)
 
 
+def test_a_node_that_does_not_even_kill_is_given_up(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it, and nothing of it stays here."""
+    monkeypatch.setattr(mom_module, "STOP_GRACE", 0.2)
+    monkeypatch.setattr(Nodes, "enter", lambda *_: ["sh", "-c", "exec sleep 600"])
+    started: list[subprocess.Popen[str]] = []
+    real = Mom._spawn
+
+    def spawning(self: Mom, order: Order) -> subprocess.Popen[str]:
+        started.append(real(self, order))
+        return started[0]
+
+    monkeypatch.setattr(Mom, "_spawn", spawning)
+    nodes.hook("prologue.vm", "")
+    assert mom(nodes).hook("prologue", 0.3) == Ended(slots.ALARM, 0)
+    assert started[0].returncode == -signal.SIGKILL
+
+
 def test_deleting_a_job_signals_the_job(nodes: Nodes) -> None:
     """The status is the signal's: negative, as subprocess has it."""
     starter = nodes.hook("starter", "echo ready; exec sleep 600")
