@@ -78,14 +78,14 @@ class Engine:
     def run(
         self, inventory: Inventory, task: Callable[..., Result], *, role: str = "", **parameters: Any
     ) -> AggregatedResult:
-        """Run one task on the hosts of ``inventory``, those that failed before included.
+        """Run one task on the hosts of ``inventory``; those that failed in an earlier run take part.
 
         :param role: ``node`` or ``guest``; empty for every host.
         """
         nornir = self.nornir(inventory)
         if role:
             nornir = nornir.filter(role=role)
-        return nornir.run(task, on_good=True, on_failed=True, **parameters)
+        return nornir.run(task, **parameters)
 
     def survey(
         self, nodes: Sequence[Node], inventory: Inventory | None = None

@@ -15,6 +15,7 @@ import click
 
 from nornir_torque_vm import __version__
 from nornir_torque_vm.errors import TorqueVMError
+from nornir_torque_vm.hooks.stdio import say, settle_stdio
 
 COMMANDS = {
     "address": ("nornir_torque_vm.cli.guests", "Find out the addresses of running guests."),
@@ -85,6 +86,7 @@ def leave(code: int) -> NoReturn:
 
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code; every error is one line on stderr."""
+    settle_stdio()
     leave(outcome(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -112,7 +114,7 @@ def outcome(words: Sequence[str]) -> int:
 
 def complain(sentence: str, code: int) -> int:
     """Print one line on stderr; return the exit code."""
-    print(f"torque-vm: {sentence}", file=sys.stderr)
+    say(sentence)
     return code
 
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import TorqueVMError
 from nornir_torque_vm.exitcodes import HookExit, hook_exit
-from nornir_torque_vm.hooks.stdio import say, settle_stdio
+from nornir_torque_vm.hooks.stdio import printable, say, settle_stdio
 from nornir_torque_vm.report import Report
 
 
@@ -34,7 +34,7 @@ def tell(hook: str, job_id: str, sentence: str) -> None:
 def log(hook: str, job_id: str, sentence: str) -> None:
     """One line in syslog only: for what the user need not read."""
     syslog.openlog("torque-vm", syslog.LOG_PID, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_INFO, f"{hook} job={job_id} {sentence}")
+    syslog.syslog(syslog.LOG_INFO, printable(f"{hook} job={job_id} {sentence}"))
 
 
 def cancel_on_signal(deadline: Deadline) -> None:
@@ -68,4 +68,5 @@ def run_hook(hook: str, job_id: str, body: Callable[[], Report | None]) -> NoRet
         if not isinstance(error, TorqueVMError):
             for line in traceback.format_exc().splitlines():
                 log(hook, job_id, line)
-    leave(code)
+    finally:
+        leave(code)

@@ -22,4 +22,9 @@ def settle_stdio() -> None:
 def say(sentence: str) -> None:
     """Write one line to stderr, for a batch job its error file; what cannot be written is not said."""
     with contextlib.suppress(OSError):
-        print(f"torque-vm: {sentence}", file=sys.stderr, flush=True)
+        print(f"torque-vm: {printable(sentence)}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """``text`` as any stream and syslog take it: no NUL, and bytes that are not UTF-8 written out."""
+    return text.replace("\0", " ").encode(errors="backslashreplace").decode()

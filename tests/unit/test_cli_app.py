@@ -175,6 +175,13 @@ def test_a_full_disk_is_said_in_one_line() -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["2>&-", ">&- 2>&-", "2>/dev/full"])
+def test_the_code_is_right_when_nobody_can_be_told_why(command: str) -> None:
+    """Standard error closed or on a full disk; the sentence must not land in the output instead."""
+    done = piped("app.run(['gusts'])", command)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
 def test_a_thread_that_hangs_does_not_keep_the_command() -> None:
     """A frozen libvirtd must not outlast the deadline."""
     body = (

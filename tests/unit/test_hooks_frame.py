@@ -98,6 +98,24 @@ def test_an_unforeseen_error_is_one_line_for_the_user_and_a_traceback_in_syslog(
     assert any("raise what" in line for line in logged)
 
 
+def test_hostile_text_is_said_without_harm(capsys: pytest.CaptureFixture[str], logged: list[str]) -> None:
+    """Names are bytes; syslog takes neither a NUL nor what is not UTF-8."""
+    assert code_of(RequestError("not \udcff but \0")) == 1
+    assert logged == ["prologue job=17.head not \\udcff but  "]
+    assert capsys.readouterr().err == "torque-vm: not \\udcff but  \n"
+
+
+def test_not_being_able_to_say_it_does_not_change_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fails in telling."""
+
+    def broken(*_: object) -> None:
+        raise ValueError("no log today")
+
+    monkeypatch.setattr(syslog, "syslog", broken)
+    assert code_of(BusyError("full")) == 2
+    assert code_of(RequestError("no")) == 1
+
+
 @pytest.fixture
 def handlers() -> Iterator[None]:
     """Puts the signal handlers back."""
