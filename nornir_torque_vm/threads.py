@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from nornir_torque_vm.deadline import Deadline
+
 T = TypeVar("T")
 
 _abandoned: list[threading.Thread] = []
@@ -30,6 +32,15 @@ def stragglers() -> tuple[str, ...]:
     with _lock:
         _abandoned[:] = [known for known in _abandoned if known.is_alive()]
         return tuple(thread.name for thread in _abandoned)
+
+
+def await_stragglers(deadline: Deadline) -> bool:
+    """Wait until the abandoned threads have ended; False when some still run at ``deadline``.
+
+    Whoever cleans up does this first: a call that was under way when its thread was given up may still
+    make something.
+    """
+    return any(not stragglers() for _ in deadline.backoff(longest=0.2))
 
 
 class Call(Generic[T]):

@@ -31,8 +31,11 @@ from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sshkeys import make_job_keys
 from nornir_torque_vm.state import History, JobState
 from nornir_torque_vm.tasks.check_health import Probe
+from nornir_torque_vm.threads import await_stragglers
 
 HOOK = "prologue"
+STRAGGLERS_SHARE = 0.1
+"""Part of the teardown margin that calls under way get to end, before what they made is removed."""
 
 
 class Prologue:
@@ -131,8 +134,10 @@ class Prologue:
 
         The plan stays when something could not be removed: the epilogue has to know where.
         """
+        deadline = Deadline.after(self.settings.teardown_margin)
         try:
-            engine = Engine(self.settings, Deadline.after(self.settings.teardown_margin))
+            await_stragglers(Deadline.after(self.settings.teardown_margin * STRAGGLERS_SHARE))
+            engine = Engine(self.settings, deadline)
             removed = engine.destroy(nodes, job.id)
             for sentence in removed.sentences():
                 log(HOOK, job.id, f"not cleaned up: {sentence}")

@@ -72,6 +72,7 @@ class QemuGuest:
         while time.monotonic() - self.began < seconds:
             assert self.process.poll() is None, f"QEMU ended: {self.console[-2000:]}"
             try:
+                self._transport().close()
                 self.run("true")
             except (OSError, EOFError, paramiko.SSHException):
                 time.sleep(0.1)
@@ -82,7 +83,7 @@ class QemuGuest:
     def run(self, command: str, *, user: str = "root", stdin: bytes = b"") -> CommandResult:
         """Run a command over ssh as root or the job's owner."""
         pair = self.keys.admin if user == "root" else self.keys.user
-        with contextlib.closing(self._transport()) as transport:
+        with contextlib.closing(self._patient_transport()) as transport:
             pinned = self.keys.hosts[NAME].public.split()[1]
             transport.connect(
                 hostkey=paramiko.Ed25519Key(data=base64.b64decode(pinned)),
@@ -98,6 +99,14 @@ class QemuGuest:
             return CommandResult(
                 channel.recv_exit_status(), output, channel.makefile_stderr("rb").read().decode()
             )
+
+    def _patient_transport(self) -> paramiko.Transport:
+        """A busy guest may need longer than usual to say its first word."""
+        for _ in range(20):
+            with contextlib.suppress(OSError, EOFError):
+                return self._transport()
+            time.sleep(0.5)
+        return self._transport()
 
     def _transport(self) -> paramiko.Transport:
         stream = socket.create_connection(("127.0.0.1", self.port), timeout=2)

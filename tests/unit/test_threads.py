@@ -7,7 +7,8 @@ import threading
 import pytest
 from nornir_kit import eventually
 
-from nornir_torque_vm.threads import Call, stragglers
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.threads import Call, abandon, await_stragglers, stragglers
 
 
 def test_a_call_gives_its_value_or_its_exception_to_every_waiter() -> None:
@@ -62,3 +63,14 @@ def test_stragglers_disappear_when_they_end() -> None:
     assert "slow" in stragglers()
     gate.set()
     assert eventually(lambda: "slow" not in stragglers())
+
+
+def test_cleaning_up_waits_for_calls_that_are_under_way_but_not_for_ever() -> None:
+    """What a late call makes can only be removed once it is made."""
+    gate = threading.Event()
+    thread = threading.Thread(target=gate.wait, daemon=True, name="under way")
+    thread.start()
+    abandon(thread)
+    assert await_stragglers(Deadline.after(0.1)) is False
+    threading.Timer(0.1, gate.set).start()
+    assert await_stragglers(Deadline.after(10)) is True
