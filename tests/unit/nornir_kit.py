@@ -48,9 +48,9 @@ def noop(task: Task) -> Result:
     return Result(host=task.host)
 
 
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Whether it becomes true within five seconds."""
-    end = time.monotonic() + 5
+def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Whether it becomes true within that time."""
+    end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.005)
     return condition()

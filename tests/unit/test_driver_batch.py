@@ -192,7 +192,7 @@ def deleted(job: Job, when: str, **options: Any) -> Outcome:
     outcome: list[Outcome] = []
     thread = threading.Thread(target=lambda: outcome.append(job.run(**options)))
     thread.start()
-    assert eventually(lambda: when in job.order)
+    assert eventually(lambda: when in job.order, 20)
     job.batch.delete()
     thread.join(20)
     return outcome[0]

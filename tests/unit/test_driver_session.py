@@ -161,7 +161,7 @@ def test_cancelling_ends_the_job_as_qdel_would(lab: Lab) -> None:
     ended: list[Ended] = []
     thread = threading.Thread(target=lambda: ended.append(running.run(submission("echo up; exec sleep 60"))))
     thread.start()
-    assert eventually(lambda: out.getvalue() == b"up\n")
+    assert eventually(lambda: out.getvalue() == b"up\n", 20)
     running.cancel()
     thread.join(20)
     assert ended[0].exit_code == 128 + 15

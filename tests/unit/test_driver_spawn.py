@@ -160,7 +160,7 @@ def test_a_hook_that_takes_too_long_is_killed_with_all_it_started(nodes: Nodes) 
     assert ended.outcome == slots.ALARM
     assert time.monotonic() - began < 5
     child = int((nodes.folder / "child").read_text())
-    assert eventually(lambda: _gone(child))
+    assert eventually(lambda: _gone(child), 20)
     assert _gone(ended.session)
 
 
@@ -252,7 +252,7 @@ def during(chief: Mom, run: Any, nodes: Nodes) -> Ended:
     ended: list[Ended] = []
     thread = threading.Thread(target=lambda: ended.append(run(chief)))
     thread.start()
-    assert eventually(lambda: nodes.spool("OU") == "ready\n")
+    assert eventually(lambda: nodes.spool("OU") == "ready\n", 20)
     chief.delete()
     thread.join(15)
     return ended[0]
