@@ -9,6 +9,7 @@ from collections.abc import Callable
 import click
 import pytest
 
+from nornir_torque_vm import __version__
 from nornir_torque_vm.cli import app
 from nornir_torque_vm.cli.app import COMMANDS, outcome
 from nornir_torque_vm.errors import (
@@ -143,6 +144,13 @@ def test_the_list_of_commands_imports_none_of_them() -> None:
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert "click" in loaded
     assert loaded & {"nornir", "libvirt", "paramiko", "netmiko", "rich", "jinja2", "cryptography"} == set()
+
+
+def test_the_package_can_be_run_where_the_script_is_not_on_the_path() -> None:
+    """``python -m nornir_torque_vm.cli`` is ``torque-vm``."""
+    argv = [sys.executable, "-I", "-m", "nornir_torque_vm.cli", "--version"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    assert done.stdout == f"torque-vm, version {__version__}\n"
 
 
 def piped(body: str, command: str) -> subprocess.CompletedProcess[str]:

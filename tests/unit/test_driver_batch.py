@@ -82,7 +82,7 @@ def test_an_aborted_job_never_runs_and_its_sisters_are_told_nothing(nodes: Nodes
     assert job.order == ["prologue.parallel 1", "prologue 0", "epilogue 0"]
 
 
-@pytest.mark.parametrize("code", [2, 3, 100, 255])
+@pytest.mark.parametrize("code", [2, 255])
 def test_any_other_code_requeues_and_the_driver_gives_up_in_the_end(nodes: Nodes, code: int) -> None:
     """TORQUE itself would go on for ever; each attempt ends with an epilogue."""
     job = Job(nodes, hosts=1).hooks(prologue=f"exit {code}")
