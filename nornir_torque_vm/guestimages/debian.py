@@ -29,7 +29,7 @@ LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/man/*", "/usr/s
 ROOT_SIZE = 3 << 30
 """Bytes of the root file system: about 2 GB are free."""
 KERNEL_ARGUMENTS = (
-    "console=ttyS0 quiet root=LABEL=root rootfstype=ext4 rootflags=noatime rw fsck.mode=skip"
+    "console=ttyS0 quiet no_timer_check root=LABEL=root rootfstype=ext4 rootflags=noatime rw fsck.mode=skip"
     " net.ifnames=0 cryptomgr.notests"
 )
 """The disk is fresh at each boot: nothing to check, and writable from the start."""
