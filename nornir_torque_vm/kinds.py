@@ -108,7 +108,7 @@ class Seconds(Kind):
 
     def parse(self, raw: object) -> float:
         """Read a decimal number of seconds within the limits."""
-        if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?", raw.strip(BLANKS)):
+        if isinstance(raw, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,20})?", raw.strip(BLANKS)):
             raw = float(raw)
         if not isinstance(raw, int | float) or isinstance(raw, bool):
             raise self.refuse()
