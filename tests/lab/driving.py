@@ -84,6 +84,16 @@ def history(lab: Lab, ended: Ended, name: str, node: str = "node1") -> Any:
     return json.loads((records[-1] / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def started(job: Job) -> int:
+    """How many of a running job's guests have been started so far."""
+    if job.session.job is None:
+        return 0
+    folder = job.lab.root("node1") / "var/log/torque-vm"
+    records = folder.glob(f"{job.session.job.job.job_id}.*/events.jsonl")
+    lines = [line for path in records for line in path.read_text(encoding="utf-8").splitlines()]
+    return sum('"event":"step_end","task":"start_guest"' in line for line in lines)
+
+
 def emulators(lab: Lab, node: str) -> list[int]:
     """Process ids, as seen inside the node, of the guests that run there."""
     found = lab.run(node, ["sh", "-c", "grep -l qemu-system /proc/[0-9]*/cmdline || true"]).stdout.split()

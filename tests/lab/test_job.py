@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from driving import SMALL, Job, emulators, history, leftovers, pool_state, wait_for
+from driving import SMALL, Job, emulators, history, leftovers, pool_state, started, wait_for
 
 from nornir_torque_vm.lab import Lab
 
@@ -75,7 +75,7 @@ def test_a_guest_that_dies_while_booting_fails_the_job_at_once_with_its_last_wor
     job = Job(lab, "true", f"{SMALL},vms_per_node=2")
 
     def kill_one() -> None:
-        wait_for(lambda: len(lab.status()[0].guests) == 2, 60)
+        wait_for(lambda: started(job) == 2, 60)
         lab.run("node1", ["kill", "-9", str(emulators(lab, "node1")[0])])
 
     killer = threading.Thread(target=kill_one)
