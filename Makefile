@@ -51,12 +51,7 @@ test-fast: $(READY) ## tests without privileges: pure ones and libvirt's test dr
 .PHONY: test-lab
 test-lab: $(READY) ## only the tests with real libvirtd and guests (root)
 	@tools/packages.sh lab
-	@$(ROOT) $(PYTEST) -m '(lab or guest) and not torque' $(ARGS)
-
-.PHONY: test-torque
-test-torque: $(READY) ## only the tests that drive a TORQUE installation (root)
-	@tools/packages.sh lab
-	@$(ROOT) $(PYTEST) -m torque $(ARGS)
+	@$(ROOT) $(PYTEST) -m 'lab or guest' $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## ruff (rules and format) and mypy --strict
