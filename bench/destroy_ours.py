@@ -28,6 +28,7 @@ def main() -> None:
     report = Engine(settings, Deadline.after(30.0)).destroy([node], sys.argv[1])
     seconds = time.monotonic() - began
     assert report.ok, report.sentences()
+    assert report.hosts[0].changed, "there was nothing to end"
     print(json.dumps({"seconds": seconds}), flush=True)
     leave(0)
 
