@@ -72,18 +72,17 @@ class QemuGuest:
         while time.monotonic() - self.began < seconds:
             assert self.process.poll() is None, f"QEMU ended: {self.console[-2000:]}"
             try:
-                self._transport().close()
-                self.run("true")
+                self.run("true", tries=1)
             except (OSError, EOFError, paramiko.SSHException):
                 time.sleep(0.1)
             else:
                 return
         raise AssertionError(f"no ssh after {seconds} s: {self.console[-2000:]}")
 
-    def run(self, command: str, *, user: str = "root", stdin: bytes = b"") -> CommandResult:
-        """Run a command over ssh as root or the job's owner."""
+    def run(self, command: str, *, user: str = "root", stdin: bytes = b"", tries: int = 20) -> CommandResult:
+        """Run a command over ssh as root or the job's owner, though a busy guest may be slow to answer."""
         pair = self.keys.admin if user == "root" else self.keys.user
-        with contextlib.closing(self._patient_transport()) as transport:
+        with contextlib.closing(self._patient_transport(tries)) as transport:
             pinned = self.keys.hosts[NAME].public.split()[1]
             transport.connect(
                 hostkey=paramiko.Ed25519Key(data=base64.b64decode(pinned)),
@@ -100,9 +99,8 @@ class QemuGuest:
                 channel.recv_exit_status(), output, channel.makefile_stderr("rb").read().decode()
             )
 
-    def _patient_transport(self) -> paramiko.Transport:
-        """A busy guest may need longer than usual to say its first word."""
-        for _ in range(20):
+    def _patient_transport(self, tries: int) -> paramiko.Transport:
+        for _ in range(tries - 1):
             with contextlib.suppress(OSError, EOFError):
                 return self._transport()
             time.sleep(0.5)
