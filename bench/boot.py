@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -100,13 +101,18 @@ class Boots:
         job = BatchJob(self.lab, submission, USER, number, server=server, alarm=SECONDS)
         started: list[float] = []
         wall, began = time.time(), time.monotonic()
-        outcome = job.run(started=lambda: started.append(time.monotonic() - began))
+        outcome = job.run(started=lambda: started.append(time.monotonic() - began), err=show)
         if outcome.fate != "start":
-            raise child.Failed(f"job {outcome.job_id} did not start ({outcome.fate}): see the lines above")
+            raise child.Failed(f"job {outcome.job_id} did not start: its fate was to {outcome.fate}")
         record = self.lab.root(self.node) / HISTORY / f"{outcome.job_id}.1"
         marks = milestones(record / "events.jsonl", wall)
         self.details.append({**marks, "end": started[0]})
         return marks["check_health"]
+
+
+def show(data: bytes) -> None:
+    """Show what a hook has to say: why it failed."""
+    sys.stderr.write(data.decode(errors="replace"))
 
 
 def read_leases(text: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ def bench_lab() -> Iterator[Lab]:
     :raises LabError, ImageBuildError: it cannot be had, or another benchmark is using it.
     """
     lab = Lab(NAME, NODES)
-    with _alone():
+    with _alone(lab.paths.cache):
         build("micro", lab.paths.cache, progress=tell)
         lab.down()  # what a killed benchmark left
         try:
@@ -39,9 +39,13 @@ def bench_lab() -> Iterator[Lab]:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Keep a second benchmark away; the lock is on this directory, so that it leaves no file."""
-    fd = os.open(HERE, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _alone(cache: Path) -> Iterator[None]:
+    """Keep a second benchmark away, from whatever checkout: labs are known by their name in the cache.
+
+    The lock is on the directory itself, so that it leaves no file.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    fd = os.open(cache, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

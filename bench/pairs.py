@@ -50,7 +50,8 @@ def main(*benches: Bench) -> NoReturn:
         "--pairs", type=int, default=LEAST, help=f"of measurements; default and least: {LEAST}"
     )
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a lab goes down
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # so that a lab goes down
     load = [os.getloadavg()[0]]
     try:
         measured = [line for bench in benches for line in bench(options.pairs)]
