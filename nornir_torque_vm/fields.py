@@ -8,14 +8,16 @@ they cannot disagree.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from nornir_torque_vm.errors import TorqueVMError
 from nornir_torque_vm.kinds import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 SHOWN = 60
 """Characters of a foreign text that a message repeats at most."""
@@ -43,13 +45,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
 class Field:
     """A name with the kind of its values, its default (None: nothing asked) and help.
 
-    ``help`` is a noun phrase without a final full stop.
+    ``help`` is a noun phrase without a final full stop. ``aliases`` are other names it is found by,
+    in lower case. ``default_from`` names the setting that holds a key's default. ``pending`` is what
+    nodes do not do yet with a value they are given; empty when they act on it.
     """
 
     name: str
     kind: Kind
     help: str
     default: object = None
+    aliases: tuple[str, ...] = ()
+    default_from: str = ""
+    pending: str = ""
+
+
+def setting(kind: Kind, default: T, text: str, *, aliases: tuple[str, ...] = (), pending: str = "") -> T:
+    """Return a dataclass field that carries its kind and its help ``text``."""
+    about = {"kind": kind, "help": text, "aliases": aliases, "pending": pending}
+    return dataclasses.field(default=default, metadata=about)
+
+
+def fields_of(settings: type) -> Iterator[Field]:
+    """Yield what the dataclass fields made by :func:`setting` carry."""
+    for field in dataclasses.fields(settings):
+        yield Field(field.name, default=field.default, **field.metadata)
 
 
 class Table:
@@ -62,6 +81,7 @@ class Table:
     def __init__(self, what: str, error: type[TorqueVMError], fields: Iterable[Field]) -> None:
         self.what, self.error = what, error
         self._fields = {field.name: field for field in fields}
+        self._names = {name: field for field in self for name in (*field.aliases, field.name)}
 
     def __iter__(self) -> Iterator[Field]:
         """Iterate over the fields."""
@@ -72,9 +92,12 @@ class Table:
         return self._fields[name]
 
     def find(self, name: str) -> Field:
-        """Return the field a person means by ``name``; raise the table's error, naming the nearest."""
+        """Return the field a person means by ``name``; raise the table's error, naming the nearest.
+
+        Names count in any case; a field's aliases stand for it.
+        """
         try:
-            return self._fields[name]
+            return self._names[name.lower()]
         except KeyError:
             hint = nearest(name, self._fields)
             raise self.error(f"unknown {self.what} {show(name)}", hint=hint) from None
@@ -82,7 +105,15 @@ class Table:
     def read(self, name: str, raw: object) -> tuple[str, Any]:
         """Return the field's own name and the value ``raw`` stands for; raise the table's error."""
         field = self.find(name)
+        return field.name, self._judge(field, field.kind.parse, raw)
+
+    def decode(self, name: str, text: str) -> tuple[str, Any]:
+        """As :meth:`read`, of a value in the form it has inside a job."""
+        field = self.find(name)
+        return field.name, self._judge(field, field.kind.decode, text)
+
+    def _judge(self, field: Field, parse: Callable[[Any], object], raw: object) -> object:
         try:
-            return field.name, field.kind.parse(raw)
+            return parse(raw)
         except ValueError as error:
             raise self.error(f"{self.what} {field.name} is {show(raw)} but {error}") from None

@@ -7,12 +7,28 @@ from __future__ import annotations
 
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.fields import Field, Table
-from nornir_torque_vm.kinds import Choice, Int, Size, Text
+from nornir_torque_vm.filekinds import ImageRef, Pinning, UserFile, UserPath
+from nornir_torque_vm.kinds import Bool, Choice, Int, Size, Text
 from nornir_torque_vm.model import Distro
 from nornir_torque_vm.sizes import UNITS
 
 IMAGE_NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}"
 """A file name in the image pool: no slash, no leading dot or dash, no blank."""
+
+DISTRO = Choice(
+    {
+        "debian": Distro.DEBIAN,
+        "ubuntu": Distro.DEBIAN,
+        "redhat": Distro.REDHAT,
+        "centos": Distro.REDHAT,
+        "osv": Distro.OSV,
+    }
+)
+CORES = Int(0, 1024)
+"""Processors kept for input and output."""
+
+_SCRIPTS = "scripts in the guests are not run yet"
+_COMPONENT = "the component is not started yet"
 
 KEYS = Table(
     "-vm key",
@@ -20,35 +36,114 @@ KEYS = Table(
     (
         Field(
             "img",
-            Text(IMAGE_NAME, "the name of a file in the image pool, such as debian.qcow2"),
-            "image the guests boot from, by its name in the image pool",
+            ImageRef(IMAGE_NAME),
+            "image the guests boot from: its name in the image pool, or, where the site allows it, a path",
+            default_from="img_default",
         ),
-        Field(
-            "distro",
-            Choice(
-                {
-                    "debian": Distro.DEBIAN,
-                    "ubuntu": Distro.DEBIAN,
-                    "redhat": Distro.REDHAT,
-                    "centos": Distro.REDHAT,
-                    "osv": Distro.OSV,
-                }
-            ),
-            "operating system family of the image",
-        ),
+        Field("distro", DISTRO, "operating system family of the image", default_from="distro_default"),
         Field(
             "arch",
             Text(r"[a-z][a-z0-9_]{0,31}", "an architecture as libvirt names it, such as x86_64"),
             "processor architecture of the guests",
+            default_from="arch_default",
         ),
-        Field("vcpus", Int(1, 1024), "virtual processors of each guest"),
-        Field("ram", Size(UNITS["M"]), "memory of each guest"),
-        Field("vms_per_node", Int(1, 1024), "guests on each node of the job"),
+        Field("ram", Size(UNITS["M"]), "memory of each guest", default_from="ram_default"),
+        Field("vcpus", Int(1, 1024), "virtual processors of each guest", default_from="vcpus_default"),
+        Field(
+            "vms_per_node",
+            Int(1, 1024),
+            "guests on each node of the job",
+            default_from="vms_per_node_default",
+        ),
+        Field(
+            "vcpu_pinning",
+            Pinning(),
+            "whether virtual processors stay on physical ones: chosen from the node's topology, "
+            "floating, or as a file maps them",
+            default_from="vcpu_pinning_default",
+            pending="guests are not pinned yet",
+        ),
+        Field(
+            "vm_prologue",
+            UserFile("the path of an executable file"),
+            "script that runs in every guest before the job",
+            pending=_SCRIPTS,
+        ),
+        Field(
+            "vm_epilogue",
+            UserFile("the path of an executable file"),
+            "script that runs in every guest after the job",
+            pending=_SCRIPTS,
+        ),
+        Field(
+            "metadata",
+            UserFile("the path of a cloud-init file"),
+            "file with more cloud-init settings for the guests, as far as the site allows them",
+            pending="more cloud-init settings are not given to guests yet",
+        ),
+        Field(
+            "disk",
+            UserPath("the path of a disk image"),
+            "disk image of the user that the first guest gets as /data and that stays after the job",
+            default_from="disk_default",
+            pending="no disk is attached yet",
+        ),
+        Field(
+            "fs_type",
+            Choice({"sharedfs": "sharedfs", "ramdisk": "ramdisk"}),
+            "where the guests' disks live: on the volume directory, or in the node's memory",
+            default_from="filesystem_type_default",
+            pending="disks live in the volume directory always",
+        ),
         Field(
             "hypervisor",
-            Choice({"kvm": "kvm", "qemu": "qemu"}),
-            "kvm for hardware virtualization, qemu for slow emulation that works everywhere",
+            Choice({"kvm": "kvm", "skvm": "skvm", "qemu": "qemu"}),
+            "kvm for hardware virtualization, skvm for the site's own emulator with it, "
+            "qemu for slow emulation that works everywhere",
+            default_from="hypervisor_default",
+        ),
+        Field(
+            "iocm",
+            Bool(),
+            "whether processors are kept for the guests' input and output",
+            default_from="iocm_enabled_default",
+            pending=_COMPONENT,
+        ),
+        Field(
+            "iocm_min_cores",
+            CORES,
+            "processors kept for input and output at least",
+            default_from="iocm_min_cores_default",
+            pending=_COMPONENT,
+        ),
+        Field(
+            "iocm_max_cores",
+            CORES,
+            "processors kept for input and output at most",
+            default_from="iocm_max_cores_default",
+            pending=_COMPONENT,
+        ),
+        Field(
+            "vrdma",
+            Bool(),
+            "whether guests get a device for remote memory access",
+            default_from="vrdma_enabled_default",
+            pending=_COMPONENT,
+        ),
+        Field(
+            "unclot",
+            Bool(),
+            "whether the guests of a node share memory for communication (OSv)",
+            default_from="unclot_default",
+            pending=_COMPONENT,
+        ),
+        Field(
+            "unclot_shmem",
+            Size(UNITS["M"]),
+            "size of that shared memory",
+            default_from="unclot_shmem_default",
+            pending=_COMPONENT,
         ),
     ),
 )
-"""The keys in the order they are documented. Defaults come from the settings ``<key>_default``."""
+"""The keys in the order they are documented; none has a default of its own."""

@@ -47,6 +47,17 @@ class Kind:
         """Return ``value`` as one writes it on a command line; :meth:`parse` reads that too."""
         return str(self.dump(value))
 
+    def encode(self, value: Any) -> str:
+        """Return ``value`` in the form it has inside a job; :meth:`decode` gives the same value back."""
+        return self.text(value)
+
+    def decode(self, text: str) -> object:
+        """Return the value that :meth:`encode` had written.
+
+        :raises ValueError: a sentence that begins with "must".
+        """
+        return self.parse(text)
+
     def refuse(self) -> ValueError:
         """Return the error that says what the value must be."""
         return ValueError(f"must be {self.words}")

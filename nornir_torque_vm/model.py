@@ -28,6 +28,18 @@ class AddressSource(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file the user named in a request.
+
+    ``digest`` is the SHA-256 of its content at submission, 64 hex digits; empty until it was read.
+    Nodes read the file with the owner's rights and compare.
+    """
+
+    path: str
+    digest: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Owner:
     """The account a job belongs to, as NSS knows it."""
 

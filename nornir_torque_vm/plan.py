@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Of the JSON form; grows when an older reader would misread it."""
+_DOMAIN_TYPES = {"kvm": "kvm", "skvm": "kvm", "qemu": "qemu"}
+"""Value of the key ``hypervisor`` → libvirt domain type; skvm differs by its emulator only."""
 TEST_DRIVER = "test"
 """Domain type of libvirt's ``test:///``, which runs nothing and has one architecture."""
 
@@ -64,7 +66,7 @@ def make_plan(
         vcpus=_asked(request.vcpus, settings.vcpus_default),
         ram=_asked(request.ram, settings.ram_default),
         arch=_asked(request.arch, settings.arch_default),
-        domain_type=_asked(request.hypervisor, settings.hypervisor_default),
+        domain_type=_DOMAIN_TYPES[_asked(request.hypervisor, settings.hypervisor_default)],
     )
     known = [facts[node.name] for node in nodes if node.name in facts] if facts else []
     for check in (_check_arch, _check_size, _check_domain_type, _check_room):

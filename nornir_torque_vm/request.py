@@ -15,7 +15,7 @@ from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.fields import show
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.kinds import BLANKS
-from nornir_torque_vm.model import Distro
+from nornir_torque_vm.model import Distro, FileRef
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,20 +32,36 @@ _ESCAPE = re.compile(r"%([0-9A-F]{2})")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Request:
-    """The keys a user gave, read and within their limits; None = not asked. ``ram`` in bytes."""
+    """The keys a user gave, read and within their limits; None = not asked. Sizes in bytes."""
 
     img: str | None = None
+    """A name in the pool, or a path, told by its slash."""
     distro: Distro | None = None
     arch: str | None = None
-    vcpus: int | None = None
     ram: int | None = None
+    vcpus: int | None = None
     vms_per_node: int | None = None
+    vcpu_pinning: bool | FileRef | None = None
+    vm_prologue: FileRef | None = None
+    vm_epilogue: FileRef | None = None
+    metadata: FileRef | None = None
+    disk: str | None = None
+    fs_type: str | None = None
     hypervisor: str | None = None
+    iocm: bool | None = None
+    iocm_min_cores: int | None = None
+    iocm_max_cores: int | None = None
+    vrdma: bool | None = None
+    unclot: bool | None = None
+    unclot_shmem: int | None = None
 
     def encode(self) -> str:
-        """Return ``vm1:key=value:…`` for ``-l other=``: no comma, blank or quote; keys in table order."""
+        """Return ``vm1:key=value:…`` for ``-l other=``: no comma, blank or quote; keys in table order.
+
+        :raises ValueError: a file whose digest is not known yet.
+        """
         asked = ((field, getattr(self, field.name)) for field in KEYS)
-        items = [f"{f.name}={_quote(f.kind.text(value))}" for f, value in asked if value is not None]
+        items = [f"{f.name}={_quote(f.kind.encode(value))}" for f, value in asked if value is not None]
         return ":".join((VERSION, *items))
 
     @classmethod
@@ -63,9 +79,12 @@ class Request:
         values: dict[str, Any] = {}
         for item in items:
             key, equals, quoted = item.partition("=")
-            if not equals or key in values or not _VALUE.fullmatch(quoted):
+            if not equals or not _VALUE.fullmatch(quoted):
                 raise RequestError(f"the job carries a damaged VM request at {show(item)}")
-            name, values[name] = KEYS.read(key, _unquote(quoted))
+            name, value = KEYS.decode(key, _unquote(quoted))
+            if name in values or name != key:
+                raise RequestError(f"the job carries a damaged VM request at {show(item)}")
+            values[name] = value
         return cls(**values)
 
 
@@ -85,7 +104,7 @@ def parse_request(texts: Iterable[str]) -> Request:
                     f"-vm has {show(item)}, which is not key=value",
                     hint="write -vm key=value,key=value without blanks",
                 )
-            name, value = KEYS.read(key.lower(), raw)
+            name, value = KEYS.read(key, raw)
             values[name] = value
     return Request(**values)
 

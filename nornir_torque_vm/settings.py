@@ -1,8 +1,8 @@
 """What the site allows and defaults: one TOML file, checked when it is read.
 
-Names are the lower-case ones of the site's earlier ``config.sh`` where a parameter existed there.
-Each setting is defined once, in :class:`Settings`; its kind and help travel as dataclass metadata,
-from which :data:`SETTINGS` is made.
+Names are the lower-case ones of the site's earlier ``config.sh`` where a parameter existed there; the
+upper-case ones and its later names are read too. Each setting is defined once, in a dataclass; kind,
+help and aliases travel as its metadata, from which :data:`SETTINGS` is made.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.fields import Field, Table
-from nornir_torque_vm.keys import IMAGE_NAME, KEYS
-from nornir_torque_vm.kinds import AbsPath, Int, Kind, Seconds, Text, Words
-from nornir_torque_vm.model import AddressSource, Distro
+from nornir_torque_vm.fields import Table, fields_of, setting, show
+from nornir_torque_vm.kinds import AbsPath, Bool, Int, Seconds, Text, Words
+from nornir_torque_vm.model import AddressSource
 from nornir_torque_vm.nodefile import HOST_PATTERN
+from nornir_torque_vm.settings_components import ComponentSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
+    from collections.abc import Mapping
+    from typing import Any
 
 DEFAULT_PATH = "/etc/torque-vm/settings.toml"
 """Where every host of the site looks for its settings."""
@@ -28,54 +27,24 @@ KILL_MARGIN = 10.0
 """Seconds before ``$prologalarm`` at which the MOM kills a hook (TORQUE 5.0 and later; measured)."""
 DAY = 86_400.0
 """Seconds of a day."""
+_ORDERED = (
+    ("vms_per_node_default", "max_vms_per_node"),
+    ("iocm_min_cores", "iocm_max_cores"),
+    ("iocm_min_cores_default", "iocm_max_cores_default"),
+)
+"""Pairs of settings of which the first is never more than the second."""
 
 _URI = r"[a-z][a-z0-9+]*:[^\s{}\0-\x1f\x7f]*"
 _NODE_URI = r"test:[^\s{}\0-\x1f\x7f]*|[a-z][a-z0-9+]*:[^\s{}\0-\x1f\x7f]*\{node\}[^\s{}\0-\x1f\x7f]*"
 
 
-def setting(kind: Kind, default: T, text: str) -> T:
-    """Return a dataclass field that carries its kind and its help ``text``."""
-    return dataclasses.field(default=default, metadata={"kind": kind, "help": text})
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
+@dataclasses.dataclass(frozen=True)
+class Settings(ComponentSettings):
     """The settings of one host. Times in seconds; sizes in bytes unless the name ends in ``_mb``.
 
     :raises SettingsError: values that are each right and contradict each other.
     """
 
-    image_pool: str = setting(
-        AbsPath(), "/srv/torque-vm/images", "directory with the images users may boot, the same on every node"
-    )
-    img_default: str = setting(
-        Text(IMAGE_NAME, "the name of a file in the image pool", empty=True),
-        "",
-        "image of jobs that name none; empty: such jobs are refused",
-    )
-    distro_default: Distro = setting(  # noqa: RUF009 - it returns a dataclass field
-        KEYS["distro"].kind,
-        Distro.DEBIAN,
-        "operating system family of images whose file name does not tell it",
-    )
-    arch_default: str = setting(KEYS["arch"].kind, "x86_64", "processor architecture of the guests")
-    vcpus_default: int = setting(KEYS["vcpus"].kind, 1, "virtual processors of each guest")
-    ram_default: int = setting(KEYS["ram"].kind, 2 << 30, "memory of each guest")
-    vms_per_node_default: int = setting(
-        KEYS["vms_per_node"].kind, 1, "guests on each node of a job, at most max_vms_per_node"
-    )
-    hypervisor_default: str = setting(
-        KEYS["hypervisor"].kind, "kvm", "kvm for hardware virtualization, qemu for slow emulation"
-    )
-    max_vms_per_node: int = setting(
-        KEYS["vms_per_node"].kind, 8, "guests of all jobs together that a node may have at one time"
-    )
-    host_os_core_count: int = setting(
-        Int(0, 4096), 0, "processors of a node that are kept for its own system"
-    )
-    host_os_ram_mb: int = setting(
-        Int(1, 1 << 24), 512, "memory of a node that is kept for its own system, in MiB"
-    )
     timeout: float = setting(
         Seconds(1, DAY), 240.0, "time a job's guests have to become ready, and to be destroyed"
     )
@@ -86,6 +55,9 @@ class Settings:
     )
     teardown_margin: float = setting(
         Seconds(1, DAY), 30.0, "time kept, after the guests' time is up, to remove what a failed start left"
+    )
+    parallel: bool = setting(
+        Bool(), True, "whether nodes are worked on at the same time; if not, one after the other"
     )
     bridge: str = setting(
         Text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", "a network interface name of 1 to 15 characters"),
@@ -124,57 +96,91 @@ class Settings:
     run_dir: str = setting(AbsPath(), "/run/torque-vm", "directory for the state of running jobs")
     history_dir: str = setting(AbsPath(), "/var/log/torque-vm", "directory for what is kept of past jobs")
     history_days: int = setting(Int(1, 36_500), 30, "days after which a past job's record is removed")
-    server_hostname: str = setting(
-        Text(HOST_PATTERN, "a host name", empty=True),
-        "",
-        "host name of the batch server; empty: taken from the job id",
-    )
     search_domain: str = setting(
         Text(HOST_PATTERN, "a domain name", empty=True), "", "domain of the guests' host names"
     )
 
     def __post_init__(self) -> None:
         """Refuse values that contradict each other."""
-        if self.prologue_seconds() <= 0:
+        if self.room() <= 0:
             raise SettingsError(
                 f"prologalarm ({self.prologalarm:g} s) leaves no time for the guests: hooks are killed "
                 f"{KILL_MARGIN:g} s before it, and teardown_margin takes {self.teardown_margin:g} s",
                 hint="raise $prologalarm on all nodes and prologalarm here, or lower teardown_margin",
             )
-        if self.vms_per_node_default > self.max_vms_per_node:
-            raise SettingsError(
-                f"vms_per_node_default ({self.vms_per_node_default}) is more than max_vms_per_node "
-                f"({self.max_vms_per_node})"
-            )
+        for small, large in _ORDERED:
+            if getattr(self, small) > getattr(self, large):
+                raise SettingsError(
+                    f"{small} ({getattr(self, small)}) is more than {large} ({getattr(self, large)})"
+                )
+
+    def room(self) -> float:
+        """Seconds a prologue may take at most: the MOM's limit without its and our own margins."""
+        return self.prologalarm - KILL_MARGIN - self.teardown_margin
 
     def prologue_seconds(self) -> float:
         """Seconds a prologue may take until all guests are ready: ``timeout``, or less by the MOM's limit."""
-        return min(self.timeout, self.prologalarm - KILL_MARGIN - self.teardown_margin)
+        return min(self.timeout, self.room())
 
 
-SETTINGS = Table(
-    "setting",
-    SettingsError,
-    (Field(f.name, f.metadata["kind"], f.metadata["help"], f.default) for f in dataclasses.fields(Settings)),
-)
+SETTINGS = Table("setting", SettingsError, fields_of(Settings))
 """All settings in the order they are documented."""
+
+
+def read_values(text: str, origin: str = "the settings") -> dict[str, Any]:
+    """Return the settings that ``text`` (TOML) states, by their own names, each judged by itself.
+
+    :param origin: what messages call the text; the file's path when there is one.
+    :raises SettingsError: no TOML, an unknown setting, one that is set twice, a bad value.
+    """
+    import tomllib
+
+    try:
+        stated = tomllib.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"{origin}: not valid TOML: {error}") from None
+    values: dict[str, Any] = {}
+    for written, raw in stated.items():
+        try:
+            name, value = SETTINGS.read(written, raw)
+        except SettingsError as error:
+            raise _located(error, origin) from None
+        if name in values:
+            raise SettingsError(f"{origin}: setting {name} is set twice, the second time as {show(written)}")
+        values[name] = value
+    return values
+
+
+def settings_of(values: Mapping[str, Any], origin: str = "the settings") -> Settings:
+    """Return the settings with these values, defaults for the rest.
+
+    :raises SettingsError: values that contradict each other.
+    """
+    try:
+        settings = Settings(**values)
+    except SettingsError as error:
+        raise _located(error, origin) from None
+    # Only a stated one: the default gives way to a short prologalarm.
+    if "timeout" in values and settings.timeout > settings.room():
+        raise SettingsError(
+            f"{origin}: timeout ({settings.timeout:g} s) does not fit into prologalarm "
+            f"({settings.prologalarm:g} s): hooks are killed {KILL_MARGIN:g} s before it, and "
+            f"teardown_margin takes {settings.teardown_margin:g} s",
+            hint=f"lower timeout to {settings.room():g}, or raise $prologalarm on all nodes and here",
+        )
+    return settings
+
+
+def _located(error: SettingsError, origin: str) -> SettingsError:
+    return SettingsError(f"{origin}: {error.what}", hint=error.hint)
 
 
 def loads(text: str, origin: str = "the settings") -> Settings:
     """Return the settings that ``text`` (TOML) states, defaults for the rest.
 
-    :param origin: what messages call the text; the file's path when there is one.
-    :raises SettingsError: no TOML, an unknown setting, a bad value, values that contradict.
+    :raises SettingsError: what :func:`read_values` and :func:`settings_of` raise.
     """
-    import tomllib
-
-    try:
-        values: dict[str, Any] = dict(SETTINGS.read(name, raw) for name, raw in tomllib.loads(text).items())
-        return Settings(**values)
-    except SettingsError as error:
-        raise SettingsError(f"{origin}: {error.what}", hint=error.hint) from None
-    except ValueError as error:
-        raise SettingsError(f"{origin}: not valid TOML: {error}") from None
+    return settings_of(read_values(text, origin), origin)
 
 
 def load(path: str | None = None) -> Settings:

@@ -1,0 +1,86 @@
+"""Settings for what guests are: images, shapes, and what of a node they may take."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from nornir_torque_vm.fields import setting
+from nornir_torque_vm.keys import DISTRO, IMAGE_NAME, KEYS
+from nornir_torque_vm.kinds import AbsPath, Bool, Int, Text
+from nornir_torque_vm.model import Distro
+
+
+@dataclasses.dataclass(frozen=True)
+class GuestSettings:
+    """What guests are. Sizes in bytes unless the name ends in ``_mb``."""
+
+    image_pool: str = setting(
+        AbsPath(),
+        "/srv/torque-vm/images",
+        "directory with the images users may boot, the same on every node",
+        aliases=("vm_img_dir", "global_img_dir"),
+    )
+    img_default: str = setting(
+        Text(IMAGE_NAME, "the name of a file in the image pool", empty=True),
+        "",
+        "image of jobs that name none; empty: such jobs are refused",
+    )
+    allow_user_images: bool = setting(
+        Bool(),
+        False,
+        "whether a job may boot an image of its owner, named by a path",
+        pending="nodes refuse images outside the pool still",
+    )
+    distro_default: Distro = setting(  # noqa: RUF009 - it returns a dataclass field
+        DISTRO,
+        Distro.DEBIAN,
+        "operating system family of images whose file name does not tell it",
+    )
+    arch_default: str = setting(KEYS["arch"].kind, "x86_64", "processor architecture of the guests")
+    ram_default: int = setting(KEYS["ram"].kind, 2 << 30, "memory of each guest")
+    vcpus_default: int = setting(KEYS["vcpus"].kind, 1, "virtual processors of each guest")
+    vms_per_node_default: int = setting(
+        KEYS["vms_per_node"].kind, 1, "guests on each node of a job, at most max_vms_per_node"
+    )
+    max_vms_per_node: int = setting(
+        KEYS["vms_per_node"].kind, 8, "guests of all jobs together that a node may have at one time"
+    )
+    vcpu_pinning_default: bool = setting(
+        Bool(),
+        True,
+        "whether virtual processors stay on physical ones chosen from the node's topology",
+        pending=KEYS["vcpu_pinning"].pending,
+    )
+    disk_default: str = setting(
+        AbsPath(empty=True),
+        "",
+        "disk image that the first guest of a job gets as /data; empty: none",
+        pending=KEYS["disk"].pending,
+    )
+    filesystem_type_default: str = setting(
+        KEYS["fs_type"].kind,
+        "sharedfs",
+        "where the guests' disks live: on the volume directory, or in the node's memory",
+        pending=KEYS["fs_type"].pending,
+    )
+    hypervisor_default: str = setting(
+        KEYS["hypervisor"].kind,
+        "kvm",
+        "kvm for hardware virtualization, skvm for the site's own emulator with it, qemu for slow emulation",
+    )
+    host_os_core_count: int = setting(
+        Int(0, 4096), 0, "processors of a node that are kept for its own system"
+    )
+    host_os_ram_mb: int = setting(
+        Int(1, 1 << 24), 512, "memory of a node that is kept for its own system, in MiB"
+    )
+    static_ip_mapping: bool = setting(
+        Bool(),
+        False,
+        "whether guests get addresses computed from node and slot, without a DHCP server",
+        aliases=("custom_ip_mapping",),
+        pending="guests get their addresses by DHCP always",
+    )
+    template_dir: str = setting(
+        AbsPath(empty=True), "", "directory whose templates go before the built-in ones; empty: none"
+    )
