@@ -24,6 +24,7 @@ from nornir_torque_vm.connections.node_shell import NodeShellConnection
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
+from nornir_torque_vm.inventory.hostdata import node_of
 from nornir_torque_vm.inventory.records import guests_inventory
 from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Plan
 from nornir_torque_vm.report import Report
@@ -80,12 +81,21 @@ class Engine:
     ) -> AggregatedResult:
         """Run one task on the hosts of ``inventory``; those that failed in an earlier run take part.
 
+        With the setting ``parallel`` off, the hosts of one node after those of another, all under the
+        engine's deadline.
+
         :param role: ``node`` or ``guest``; empty for every host.
         """
         nornir = self.nornir(inventory)
         if role:
             nornir = nornir.filter(role=role)
-        return nornir.run(task, **parameters)
+        if self.settings.parallel:
+            return nornir.run(task, **parameters)
+        results = AggregatedResult(task.__name__)
+        for node in dict.fromkeys(node_of(host) for host in nornir.inventory.hosts.values()):
+            here = nornir.filter(filter_func=lambda host, node=node: node_of(host) == node)
+            results.update(here.run(task, **parameters))
+        return results
 
     def survey(
         self, nodes: Sequence[Node], inventory: Inventory | None = None

@@ -7,11 +7,14 @@ every file a header names has to be an image of the same pool that passes the sa
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import re
 import stat
 
+from nornir_torque_vm.catalogue import Entry, read_catalogue
+from nornir_torque_vm.choose import settle_distro
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
 from nornir_torque_vm.fields import nearest, show
 from nornir_torque_vm.keys import IMAGE_NAME
@@ -39,26 +42,37 @@ _FAMILIES = {
 def image_for(request: Request, settings: Settings) -> Image:
     """Return the image a job boots from: the one it asks for, else the site's default.
 
-    :raises RequestError: neither exists.
-    :raises ImageError: as :func:`open_image`; a bad default image is the site's fault.
+    :raises RequestError: neither exists, or the key ``distro`` contradicts the image.
+    :raises ImageError: as :func:`open_image`; a bad default image or catalogue is the site's fault.
     """
     name = request.img or settings.img_default
     if not name:
         raise RequestError("no image was asked for and the site has no default", hint="add img=NAME to -vm")
     try:
-        return open_image(settings.image_pool, name, distro_default=settings.distro_default)
+        image = open_image(settings.image_pool, name)
     except ImageError as error:
         if not request.img:
             error.blame = Blame.SITE
         raise
+    distro, _teller = family_of(name, request, settings)
+    return dataclasses.replace(image, distro=distro)
 
 
-def open_image(pool: str, name: str, *, distro_default: Distro = Distro.DEBIAN) -> Image:
+def family_of(name: str, request: Request, settings: Settings) -> tuple[Distro, str]:
+    """Return the operating system family of an image of the pool, and in words what tells it.
+
+    :raises RequestError: the key ``distro`` contradicts the image.
+    :raises ImageError: the pool's catalogue cannot be used.
+    """
+    entry = read_catalogue(settings.image_pool).get(name, Entry())
+    return settle_distro(request.distro, entry.distro, distro_of(name), settings.distro_default)
+
+
+def open_image(pool: str, name: str) -> Image:
     """Return the image ``name`` of the pool after looking at its header and at those it builds on.
 
     :param pool: absolute path of the image directory; it may itself be a link.
     :param name: a file name as a user writes it.
-    :param distro_default: the family of images whose name does not tell it.
     :raises ImageError: with cause and cure; the site's fault when the pool itself cannot be read.
     """
     subject = f"image {show(name)}"
@@ -80,7 +94,7 @@ def open_image(pool: str, name: str, *, distro_default: Distro = Distro.DEBIAN) 
         name=name,
         path=path,
         virtual_size=header.virtual_size,
-        distro=distro_of(name) or distro_default,
+        distro=distro_of(name) or Distro.DEBIAN,
         backing=tuple(backing),
     )
 

@@ -53,7 +53,7 @@ def make_plan(
     :raises RequestError: the guests are more or larger than the site or a node allows at all.
     :raises HypervisorError: a node cannot run the domain type it should.
     :raises BusyError: there would be room if there were no guests of other jobs.
-    :raises InventoryError: no node.
+    :raises InventoryError: no node, or one on which the site has switched VM jobs off.
     :raises SettingsError: the settings keep all of a node for its own system.
 
     When several nodes object, what no other attempt can mend comes first: the user's mistakes on
@@ -61,6 +61,7 @@ def make_plan(
     """
     if not nodes:
         raise InventoryError("the job has no node", hint="look at its nodefile", job=job.id)
+    _check_enabled(nodes, settings)
     per_node = _per_node(request, settings)
     shape = Shape(
         vcpus=_asked(request.vcpus, settings.vcpus_default),
@@ -77,8 +78,6 @@ def make_plan(
         _guest(job, rank, node, index, _adapted(shape, offers.get(node.name)))
         for rank, (node, index) in enumerate((node, index) for node in nodes for index in range(per_node))
     )
-    if request.distro is not None:
-        image = dataclasses.replace(image, distro=request.distro)
     return Plan(job=job, nodes=tuple(nodes), guests=tuple(guests), image=image)
 
 
@@ -105,6 +104,16 @@ def plan_from_json(text: str) -> Plan:
         raise StateError(
             f"the plan cannot be read ({type(error).__name__})", hint="destroy the job's guests by its id"
         ) from error
+
+
+def _check_enabled(nodes: Sequence[Node], settings: Settings) -> None:
+    for node in nodes:
+        if settings.disabled_hosts_list.matches(node.name):
+            raise InventoryError(
+                "VM jobs are switched off here",
+                hint="take the node property for VM jobs from the node, or the node from disabled_hosts_list",
+                node=node.name,
+            )
 
 
 def _per_node(request: Request, settings: Settings) -> int:

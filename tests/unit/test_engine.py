@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import CONNECTIONS, Engine
 from nornir_torque_vm.errors import NotHealthy
 from nornir_torque_vm.images import image_for
-from nornir_torque_vm.inventory.build import build_inventory
+from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.model import Job, JobKeys, Node, Owner, Plan
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.report import Report, Status
@@ -231,3 +232,33 @@ def test_our_connections_are_known_to_nornir(engine: Engine) -> None:
 
     assert CONNECTIONS["libvirt"] is LibvirtConnection
     assert CONNECTIONS.items() <= ConnectionPluginRegister.available.items()
+
+
+def test_without_parallel_the_nodes_are_worked_on_one_after_the_other(site: Site) -> None:
+    """All guests of a node before any of the next; the verdicts are the same."""
+    order: list[str] = []
+
+    def note(task: Task) -> Result:
+        order.append(str(task.host["node"]))
+        return Result(host=task.host)
+
+    engine = Engine(dataclasses.replace(site.settings, parallel=False), Deadline.after(20))
+    plan, _ = planned(site, engine)
+    guests = tuple(dataclasses.replace(plan.guests[n % 2], name=f"g{n}", rank=n) for n in range(6))
+    inventory = build_inventory(dataclasses.replace(plan, guests=guests), engine.settings, keys=None)
+    results = engine.run(inventory, note)
+    assert order == ["node1"] * 4 + ["node2"] * 4
+    assert Report.from_results(results).ok
+    assert list(results) == ["node1", "g0", "g2", "g4", "node2", "g1", "g3", "g5"]
+
+
+def test_without_parallel_one_deadline_holds_for_all_nodes(site: Site) -> None:
+    """The second node gets what the first has left."""
+
+    def hang(task: Task) -> Result:
+        time.sleep(2)
+        return Result(host=task.host)
+
+    engine = Engine(dataclasses.replace(site.settings, parallel=False), Deadline.after(0.3))
+    results = engine.run(node_inventory(NODES, engine.settings), hang)
+    assert [entry.status for entry in Report.from_results(results).hosts] == [Status.LATE, Status.NOT_STARTED]

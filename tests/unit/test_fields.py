@@ -104,3 +104,28 @@ def test_shown_text_is_printable_and_short(text: str) -> None:
     shown = show(text)
     assert len(shown) <= SHOWN
     assert shown.isprintable()
+
+
+def test_names_count_in_any_case_and_aliases_stand_for_their_field() -> None:
+    """Files of an earlier system are read as they are; the field's own name comes back."""
+    table = Table(
+        "setting", SettingsError, [Field("color", Text("[a-z]+", "a word"), "c", aliases=("paint",))]
+    )
+    for written in ("color", "COLOR", "paint", "Paint"):
+        assert table.read(written, "red") == ("color", "red")
+    assert [field.name for field in table] == ["color"]
+    with pytest.raises(SettingsError, match="did you mean color"):
+        table.find("colour")
+
+
+def test_decoding_goes_through_the_kinds_own_form() -> None:
+    """What a job carries is not always what a person writes."""
+
+    class Doors(Int):
+        def decode(self, text: str) -> int:
+            return self.parse(text.removeprefix("d"))
+
+    table = Table("key", RequestError, [Field("doors", Doors(2, 5), "doors")])
+    assert table.decode("doors", "d4") == ("doors", 4)
+    with pytest.raises(RequestError, match="key doors is 'd9' but must be a whole number"):
+        table.decode("doors", "d9")

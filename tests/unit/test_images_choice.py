@@ -8,7 +8,7 @@ import pytest
 from qcow2_bytes import image_bytes
 
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
-from nornir_torque_vm.images import distro_of, image_for, open_image
+from nornir_torque_vm.images import distro_of, family_of, image_for
 from nornir_torque_vm.model import Distro, Image
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.settings import Settings
@@ -39,10 +39,23 @@ def test_the_family_is_read_from_the_file_name(name: str, distro: Distro | None)
 
 
 def test_an_untold_family_is_the_sites_default(pool: Path) -> None:
-    """And the default loses against a name that does tell."""
-    assert open_image(str(pool), "micro").distro is Distro.DEBIAN
-    assert open_image(str(pool), "micro", distro_default=Distro.REDHAT).distro is Distro.REDHAT
-    assert open_image(str(pool), "debian.qcow2", distro_default=Distro.REDHAT).distro is Distro.DEBIAN
+    """And the default loses against a name that does tell, and against the catalogue."""
+    site = Settings(image_pool=str(pool), distro_default=Distro.REDHAT)
+    assert image_for(Request(img="micro"), site).distro is Distro.REDHAT
+    assert image_for(Request(img="debian.qcow2"), site).distro is Distro.DEBIAN
+    (pool / "catalogue.json").write_text('{"micro": {"distro": "osv"}}', encoding="utf-8")
+    assert image_for(Request(img="micro"), site).distro is Distro.OSV
+    assert family_of("micro", Request(), site) == (Distro.OSV, "the image catalogue")
+
+
+def test_the_users_word_on_the_family_may_not_contradict_the_image(pool: Path) -> None:
+    """It may say what the image does not."""
+    site = Settings(image_pool=str(pool))
+    assert image_for(Request(img="micro", distro=Distro.OSV), site).distro is Distro.OSV
+    with pytest.raises(
+        RequestError, match=r"^distro=osv contradicts the image, which is debian by its file name"
+    ):
+        image_for(Request(img="debian.qcow2", distro=Distro.OSV), site)
 
 
 def test_the_image_of_a_job_is_its_own_or_the_sites(pool: Path) -> None:

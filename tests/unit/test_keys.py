@@ -8,16 +8,31 @@ import pytest
 
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.model import Distro
+from nornir_torque_vm.model import Distro, FileRef
 from nornir_torque_vm.request import Request
+from nornir_torque_vm.settings import SETTINGS
 
 
 def test_keys_and_the_request_are_the_same_names() -> None:
     """A key that no request could hold, or a field that no key fills, would be lost in silence."""
     assert {field.name for field in KEYS} == {field.name for field in dataclasses.fields(Request)}
     assert [field.name for field in KEYS] == [
-        "img", "distro", "arch", "vcpus", "ram", "vms_per_node", "hypervisor",
+        "img", "distro", "arch", "ram", "vcpus", "vms_per_node", "vcpu_pinning", "vm_prologue", "vm_epilogue",
+        "metadata", "disk", "fs_type", "hypervisor", "iocm", "iocm_min_cores", "iocm_max_cores", "vrdma",
+        "unclot", "unclot_shmem",
     ]  # fmt: skip
+
+
+IMAGE_WORDS = "the name of a file in the image pool, such as debian.qcow2, or a path such as ./mine.qcow2"
+BOOLEANS = ("vcpu_pinning", "iocm", "vrdma", "unclot")
+
+
+@pytest.mark.parametrize("key", BOOLEANS)
+@pytest.mark.parametrize("text", ["0", "1"])
+def test_the_inverted_numbers_are_refused(key: str, text: str) -> None:
+    """0 was on and 1 was off in the earlier system; whoever writes one of them is told."""
+    with pytest.raises(RequestError, match="their meaning was inverted in the earlier system"):
+        KEYS.read(key, text)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +57,21 @@ def test_keys_and_the_request_are_the_same_names() -> None:
         ("vms_per_node", "1024", 1024),
         ("hypervisor", "kvm", "kvm"),
         ("hypervisor", "qemu", "qemu"),
+        ("hypervisor", "sKVM", "skvm"),
+        ("img", "./mine.qcow2", "./mine.qcow2"),
+        ("vcpu_pinning", "no", False),
+        ("vcpu_pinning", "map.txt", FileRef("map.txt")),
+        ("vm_prologue", "pro.sh", FileRef("pro.sh")),
+        ("vm_epilogue", "/e p.sh", FileRef("/e p.sh")),
+        ("metadata", "more.yaml", FileRef("more.yaml")),
+        ("disk", "data.img", "data.img"),
+        ("fs_type", "RAMDISK", "ramdisk"),
+        ("iocm", "enabled", True),
+        ("iocm_min_cores", "0", 0),
+        ("iocm_max_cores", "1024", 1024),
+        ("vrdma", "disabled", False),
+        ("unclot", "On", True),
+        ("unclot_shmem", "1M", 1 << 20),
     ],
 )
 def test_values_that_keys_take(key: str, text: str, value: object) -> None:
@@ -52,14 +82,12 @@ def test_values_that_keys_take(key: str, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("key", "text", "words"),
     [
-        ("img", "", "the name of a file in the image pool, such as debian.qcow2"),
-        ("img", "../secret", "the name of a file in the image pool, such as debian.qcow2"),
-        ("img", "/etc/shadow", "the name of a file in the image pool, such as debian.qcow2"),
-        ("img", ".hidden", "the name of a file in the image pool, such as debian.qcow2"),
-        ("img", "-rf", "the name of a file in the image pool, such as debian.qcow2"),
-        ("img", "a b", "the name of a file in the image pool, such as debian.qcow2"),
-        ("img", "a\0", "the name of a file in the image pool, such as debian.qcow2"),
-        ("img", "A" * 201, "the name of a file in the image pool, such as debian.qcow2"),
+        ("img", "", IMAGE_WORDS),
+        ("img", ".hidden", IMAGE_WORDS),
+        ("img", "-rf", IMAGE_WORDS),
+        ("img", "a b", IMAGE_WORDS),
+        ("img", "a\0", IMAGE_WORDS),
+        ("img", "A" * 201, IMAGE_WORDS),
         ("distro", "windows", "debian, ubuntu, redhat, centos or osv"),
         ("arch", "x86-64", "an architecture as libvirt names it, such as x86_64"),
         ("arch", "a" * 33, "an architecture as libvirt names it, such as x86_64"),
@@ -69,7 +97,17 @@ def test_values_that_keys_take(key: str, text: str, value: object) -> None:
         ("ram", "1023K", "at least 1M"),
         ("vms_per_node", "0", "a whole number from 1 to 1024"),
         ("vms_per_node", "1025", "a whole number from 1 to 1024"),
-        ("hypervisor", "skvm", "kvm or qemu"),
+        ("hypervisor", "xen", "kvm, skvm or qemu"),
+        ("img", "./a\0", IMAGE_WORDS),
+        ("fs_type", "nfs", "sharedfs or ramdisk"),
+        ("vm_prologue", "", "the path of an executable file"),
+        ("vm_epilogue", "a\nb", "the path of an executable file"),
+        ("metadata", "", "the path of a cloud-init file"),
+        ("disk", "", "the path of a disk image"),
+        ("iocm_min_cores", "-1", "a whole number from 0 to 1024"),
+        ("iocm_max_cores", "1025", "a whole number from 0 to 1024"),
+        ("iocm", "maybe", "true or false"),
+        ("unclot_shmem", "1K", "at least 1M"),
     ],
 )
 def test_values_that_keys_refuse(key: str, text: str, words: str) -> None:
@@ -87,6 +125,14 @@ def test_every_key_has_help_and_no_default_of_its_own() -> None:
         assert not field.help.endswith(".")
         assert field.kind.words
         assert field.default is None
+        assert not field.default_from or SETTINGS[field.default_from].kind.words
+
+
+def test_keys_that_nodes_do_not_act_on_yet_say_so() -> None:
+    """Nobody shall wonder why a key has no effect."""
+    assert [field.name for field in KEYS if not field.pending] == [
+        "img", "distro", "arch", "ram", "vcpus", "vms_per_node", "hypervisor",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -110,5 +156,10 @@ def test_choices_for_completion() -> None:
     """Only keys whose values can be listed list them."""
     assert {field.name: field.kind.choices for field in KEYS if field.kind.choices} == {
         "distro": ("debian", "ubuntu", "redhat", "centos", "osv"),
-        "hypervisor": ("kvm", "qemu"),
+        "vcpu_pinning": ("true", "false"),
+        "fs_type": ("sharedfs", "ramdisk"),
+        "hypervisor": ("kvm", "skvm", "qemu"),
+        "iocm": ("true", "false"),
+        "vrdma": ("true", "false"),
+        "unclot": ("true", "false"),
     }

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_torque_vm import identity
-from nornir_torque_vm.errors import InventoryError, RequestError, StateError
+from nornir_torque_vm.errors import Blame, InventoryError, RequestError, StateError
+from nornir_torque_vm.kinds import Hosts
 from nornir_torque_vm.model import Distro, Image, Job, Node, Owner, Plan, Shape
 from nornir_torque_vm.plan import make_plan, plan_from_json, plan_to_json
 from nornir_torque_vm.request import Request
@@ -71,11 +72,28 @@ def test_what_was_not_asked_for_is_the_sites_default() -> None:
     assert {guest.shape for guest in plan_of().guests} == {Shape(1, 2 * GiB, "x86_64", "kvm")}
 
 
-def test_the_users_word_on_the_family_goes_before_the_images() -> None:
-    """Nothing else of the image changes; without that word it stays as it was read."""
-    plan = plan_of(Request(distro=Distro.OSV))
-    assert plan.image == dataclasses.replace(IMAGE, distro=Distro.OSV)
-    assert plan_of().image == IMAGE
+def test_the_image_stays_as_it_was_read() -> None:
+    """Its family was settled when it was chosen; the request's key is not consulted again."""
+    assert plan_of(Request(distro=Distro.OSV)).image == IMAGE
+
+
+@pytest.mark.parametrize(("key", "domain_type"), [("kvm", "kvm"), ("skvm", "kvm"), ("qemu", "qemu")])
+def test_the_hypervisor_decides_the_domain_type(key: str, domain_type: str) -> None:
+    """The site's skvm is kvm with another emulator; libvirt knows no such type."""
+    plan = plan_of(Request(hypervisor=key))
+    assert {guest.shape.domain_type for guest in plan.guests} == {domain_type}
+
+
+def test_no_guest_runs_on_a_host_that_is_switched_off() -> None:
+    """Whatever the scheduler did; the site has to mend it, and the node is named."""
+    settings = Settings(disabled_hosts_list=Hosts(f"x|{NODES[1].name}"))
+    with pytest.raises(InventoryError) as caught:
+        plan_of(settings=settings)
+    assert caught.value.blame is Blame.SITE
+    assert str(caught.value) == (
+        f"node {NODES[1].name}: VM jobs are switched off here; take the node property for VM jobs "
+        "from the node, or the node from disabled_hosts_list"
+    )
 
 
 def test_a_job_without_nodes_is_an_error() -> None:

@@ -7,18 +7,35 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nornir_torque_vm.errors import Blame, RequestError
-from nornir_torque_vm.model import Distro
+from nornir_torque_vm.model import Distro, FileRef
 from nornir_torque_vm.request import Request, find_in_resources, parse_request
 
+NAMES = st.text(st.sampled_from("aZ0._-+ %=:@'\"$é\udcff"), min_size=1, max_size=9).filter(
+    lambda name: name not in {".", ".."} and name == name.strip()
+)
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map(lambda names: f"/{'/'.join(names)}")
+FILES = st.builds(FileRef, PATHS, st.binary(min_size=32, max_size=32).map(bytes.hex))
 requests = st.builds(
     Request,
-    img=st.none() | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,30}", fullmatch=True),
+    img=st.none() | st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,30}", fullmatch=True) | PATHS,
     distro=st.none() | st.sampled_from(Distro),
     arch=st.none() | st.from_regex(r"[a-z][a-z0-9_]{0,31}", fullmatch=True),
     vcpus=st.none() | st.integers(1, 1024),
     ram=st.none() | st.integers(1024, 1 << 34).map(lambda kibibytes: kibibytes * 1024),
     vms_per_node=st.none() | st.integers(1, 1024),
-    hypervisor=st.none() | st.sampled_from(["kvm", "qemu"]),
+    hypervisor=st.none() | st.sampled_from(["kvm", "skvm", "qemu"]),
+    vcpu_pinning=st.none() | st.booleans() | FILES,
+    vm_prologue=st.none() | FILES,
+    vm_epilogue=st.none() | FILES,
+    metadata=st.none() | FILES,
+    disk=st.none() | PATHS,
+    fs_type=st.none() | st.sampled_from(["sharedfs", "ramdisk"]),
+    iocm=st.none() | st.booleans(),
+    iocm_min_cores=st.none() | st.integers(0, 1024),
+    iocm_max_cores=st.none() | st.integers(0, 1024),
+    vrdma=st.none() | st.booleans(),
+    unclot=st.none() | st.booleans(),
+    unclot_shmem=st.none() | st.integers(1, 1 << 20).map(lambda mebibytes: mebibytes << 20),
 )
 
 
@@ -76,7 +93,7 @@ def test_an_unknown_key_names_the_nearest() -> None:
     """A slip of the finger is repaired by reading one line."""
     with pytest.raises(RequestError) as caught:
         parse_request(["VMS_PER_NOD=2"])
-    assert str(caught.value) == "unknown -vm key 'vms_per_nod'; did you mean vms_per_node?"
+    assert str(caught.value) == "unknown -vm key 'VMS_PER_NOD'; did you mean vms_per_node?"
     assert caught.value.blame is Blame.USER
 
 
@@ -101,7 +118,7 @@ def test_any_text_is_a_request_or_a_request_error(texts: list[str]) -> None:
 def test_the_encoded_form() -> None:
     """Keys in the table's order after the version; nothing but safe characters."""
     request = Request(vcpus=2, img="a+b_c.qcow2", ram=192 << 20, distro=Distro.REDHAT)
-    assert request.encode() == "vm1:img=a%2Bb_c.qcow2:distro=redhat:vcpus=2:ram=192M"
+    assert request.encode() == "vm1:img=a%2Bb_c.qcow2:distro=redhat:ram=192M:vcpus=2"
     assert Request().encode() == "vm1"
     assert Request.decode("vm1") == Request()
 
@@ -146,6 +163,8 @@ def test_another_form_is_refused(text: str) -> None:
         ("vm1:vcpus", "vcpus"),
         ("vm1:vcpus=1:", ""),
         ("vm1:vcpus=1:vcpus=1", "vcpus=1"),
+        ("vm1:vcpus=1:VCPUS=1", "VCPUS=1"),
+        ("vm1:VCPUS=1", "VCPUS=1"),
         ("vm1:vcpus= 1", "vcpus= 1"),
         ("vm1:img=a%2", "img=a%2"),
         ("vm1:img=a%2b", "img=a%2b"),
@@ -163,7 +182,17 @@ def test_damage_is_refused(text: str, item: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["vm1:VCPUS=1", "vm1:vcpus=0", "vm1:img=..%2Fshadow", "vm1:img=a%00", "vm1:run_dir=/x", "vm1:ram=9"],
+    [
+        "vm1:vcpus=0",
+        "vm1:img=..%2Fshadow",
+        "vm1:img=%2Fa%2F..%2Fb",
+        "vm1:img=a%00",
+        "vm1:run_dir=/x",
+        "vm1:ram=9",
+        "vm1:vm_prologue=/a",
+        "vm1:disk=a",
+        "vm1:metadata=" + "0" * 64 + "a",
+    ],
 )
 def test_root_trusts_nothing_the_user_wrote(text: str) -> None:
     """Keys and values are checked again by the same table."""

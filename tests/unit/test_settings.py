@@ -11,24 +11,57 @@ import pytest
 
 from nornir_torque_vm import settings as module
 from nornir_torque_vm.errors import Blame, SettingsError
+from nornir_torque_vm.fields import setting
+from nornir_torque_vm.kinds import Hosts
 from nornir_torque_vm.model import AddressSource, Distro
-from nornir_torque_vm.settings import SETTINGS, Settings, load, loads
+from nornir_torque_vm.settings import SETTINGS, Settings, load, loads, read_values
 
 DEFAULTS: dict[str, object] = {
     "image_pool": "/srv/torque-vm/images",
     "img_default": "",
+    "allow_user_images": False,
     "distro_default": Distro.DEBIAN,
     "arch_default": "x86_64",
-    "vcpus_default": 1,
     "ram_default": 2 * 1024**3,
+    "vcpus_default": 1,
     "vms_per_node_default": 1,
-    "hypervisor_default": "kvm",
     "max_vms_per_node": 8,
+    "vcpu_pinning_default": True,
+    "disk_default": "",
+    "filesystem_type_default": "sharedfs",
+    "hypervisor_default": "kvm",
     "host_os_core_count": 0,
     "host_os_ram_mb": 512,
+    "static_ip_mapping": False,
+    "template_dir": "",
+    "disable_mikelangelo_hpc_stack": False,
+    "disabled_hosts_list": Hosts(""),
+    "server_hostname": "",
+    "real_qsub_on_server": "/usr/local/bin/qsub",
+    "real_qsub_on_nodes": "/usr/local/bin/qsub",
+    "site_submit_filter": "",
+    "node_property": "vm",
+    "pbs_exclusive_node_alloc": False,
+    "request_mem": False,
+    "iocm_enabled": False,
+    "iocm_nodes": Hosts("*"),
+    "iocm_min_cores": 0,
+    "iocm_max_cores": 7,
+    "iocm_enabled_default": False,
+    "iocm_min_cores_default": 1,
+    "iocm_max_cores_default": 4,
+    "vrdma_enabled": False,
+    "vrdma_nodes": Hosts("*"),
+    "vrdma_enabled_default": False,
+    "unclot_enabled": False,
+    "unclot_default": False,
+    "unclot_shmem_default": 1024**3,
+    "snap_monitoring_enabled": False,
+    "on_disabled": "ignore",
     "timeout": 240.0,
     "prologalarm": 300.0,
     "teardown_margin": 30.0,
+    "parallel": True,
     "bridge": "br0",
     "local_uri": "qemu:///system",
     "node_uri": "qemu+ssh://root@{node}/system",
@@ -43,7 +76,6 @@ DEFAULTS: dict[str, object] = {
     "run_dir": "/run/torque-vm",
     "history_dir": "/var/log/torque-vm",
     "history_days": 30,
-    "server_hostname": "",
     "search_domain": "",
 }  # fmt: skip
 
@@ -58,7 +90,7 @@ def message(text: str) -> str:
 
 def test_the_defaults() -> None:
     """A site relies on them: they change only on purpose."""
-    assert dataclasses.asdict(Settings()) == DEFAULTS
+    assert {name: getattr(Settings(), name) for name in DEFAULTS} == DEFAULTS
     assert loads("") == Settings()
 
 
@@ -98,9 +130,10 @@ def test_a_setting_carries_its_kind_and_help() -> None:
     from nornir_torque_vm.kinds import Bool
 
     kind = Bool()
-    made = dataclasses.make_dataclass("Made", [("x", bool, module.setting(kind, True, "help"))])
+    made = dataclasses.make_dataclass("Made", [("x", bool, setting(kind, True, "help"))])
     (field,) = dataclasses.fields(made)
-    assert (field.default, dict(field.metadata)) == (True, {"kind": kind, "help": "help"})
+    about = {"kind": kind, "help": "help", "aliases": (), "pending": ""}
+    assert (field.default, dict(field.metadata)) == (True, about)
 
 
 def test_settings_cannot_be_changed_afterwards() -> None:
@@ -109,19 +142,51 @@ def test_settings_cannot_be_changed_afterwards() -> None:
         Settings().timeout = 1.0  # type: ignore[misc]
 
 
+BOOLEANS: tuple[list[object], list[object]] = ([True, "off"], [0, 1, "", "maybe"])
+HOSTS: tuple[list[object], list[object]] = (["", "*", "node(1|2)"], ["(", "[[:digit:]]", 1])
 LIMITS: dict[str, tuple[list[object], list[object]]] = {
     "image_pool": (["/a"], ["a", "/", ""]),
+    "allow_user_images": BOOLEANS,
+    "vcpu_pinning_default": BOOLEANS,
+    "disk_default": (["", "/d.img"], ["d.img", "/"]),
+    "filesystem_type_default": (["ramdisk", "SharedFS"], ["", "nfs"]),
+    "static_ip_mapping": BOOLEANS,
+    "template_dir": (["", "/t"], ["t"]),
+    "disable_mikelangelo_hpc_stack": BOOLEANS,
+    "disabled_hosts_list": HOSTS,
+    "real_qsub_on_server": (["/usr/bin/qsub"], ["", "qsub"]),
+    "real_qsub_on_nodes": (["/usr/bin/qsub"], ["", "qsub"]),
+    "site_submit_filter": (["", "/f"], ["f"]),
+    "node_property": (["", "vm", "kvm_node-1.x", "a" * 64], ["1a", "a b", "a:b", "a+b", "a#b", "a" * 65]),
+    "pbs_exclusive_node_alloc": BOOLEANS,
+    "request_mem": BOOLEANS,
+    "iocm_enabled": BOOLEANS,
+    "iocm_nodes": HOSTS,
+    "iocm_min_cores": ([0, 7], [-1, 8]),
+    "iocm_max_cores": ([0, 1024], [-1, 1025]),
+    "iocm_enabled_default": BOOLEANS,
+    "iocm_min_cores_default": ([0, 4], [-1, 5]),
+    "iocm_max_cores_default": ([1, 1024], [0, 1025]),
+    "vrdma_enabled": BOOLEANS,
+    "vrdma_nodes": HOSTS,
+    "vrdma_enabled_default": BOOLEANS,
+    "unclot_enabled": BOOLEANS,
+    "unclot_default": BOOLEANS,
+    "unclot_shmem_default": (["1M", "4G"], ["1K", 1024]),
+    "snap_monitoring_enabled": BOOLEANS,
+    "on_disabled": (["ignore", "refuse"], ["", "warn"]),
+    "parallel": BOOLEANS,
     "img_default": (["", "debian.qcow2"], ["a/b", ".a", 1]),
     "distro_default": (["osv", "centos"], ["", "windows"]),
     "arch_default": (["aarch64"], ["", "x86-64"]),
     "vcpus_default": ([1, 1024], [0, 1025]),
     "ram_default": (["1M", "3G"], ["1023K", 2048, "2048"]),
     "vms_per_node_default": ([1, 8], [0, 9]),
-    "hypervisor_default": (["kvm", "qemu"], ["skvm", ""]),
+    "hypervisor_default": (["kvm", "skvm", "qemu"], ["xen", ""]),
     "max_vms_per_node": ([1, 1024], [0, 1025]),
     "host_os_core_count": ([0, 4096], [-1, 4097]),
     "host_os_ram_mb": ([1, 16_777_216], [0, 16_777_217]),
-    "timeout": ([1, 86_400], [0.9, 86_401]),
+    "timeout": ([1, 260], [0.9, 261, 86_401]),
     "prologalarm": ([41, 86_400], [10.9, 86_401]),
     "teardown_margin": ([1, 289], [0.9, 86_401]),
     "bridge": (["b", "br-lan.100", "a" * 15], ["", "a" * 16, "-b", "b/0", "b 0", "br0\0"]),
@@ -155,7 +220,7 @@ LIMITS: dict[str, tuple[list[object], list[object]]] = {
 
 def test_the_limits_of_every_setting_are_listed_here() -> None:
     """A new setting needs values it takes and values it refuses."""
-    assert list(LIMITS) == list(DEFAULTS)
+    assert set(LIMITS) == set(DEFAULTS)
 
 
 @pytest.mark.parametrize(("name", "raw"), [(name, raw) for name, (good, _) in LIMITS.items() for raw in good])
@@ -194,6 +259,22 @@ def test_words_that_say_what_a_setting_must_be(name: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "part"),
     [
+        ("allow_user_images", "its owner"),
+        ("vcpu_pinning_default", "topology"),
+        ("disk_default", "/data"),
+        ("filesystem_type_default", "the node's memory"),
+        ("static_ip_mapping", "without a DHCP server"),
+        ("template_dir", "before the built-in ones"),
+        ("disable_mikelangelo_hpc_stack", "TORQUE's own"),
+        ("disabled_hosts_list", "submitted or executed"),
+        ("real_qsub_on_server", "on the batch server"),
+        ("real_qsub_on_nodes", "on all other hosts"),
+        ("site_submit_filter", "runs before ours"),
+        ("node_property", "nodes that run guests"),
+        ("pbs_exclusive_node_alloc", "jobs of its owner"),
+        ("request_mem", "names none"),
+        ("on_disabled", "switched off"),
+        ("parallel", "one after the other"),
         ("image_pool", "images users may boot"),
         ("img_default", "such jobs are refused"),
         ("distro_default", "file name does not tell"),
@@ -231,8 +312,74 @@ def test_the_help_says_what_the_setting_is(name: str, part: str) -> None:
 
 def test_an_unknown_setting_names_the_nearest() -> None:
     """With the file it stands in; sections are names too."""
-    assert message("IMAGE_POOL = 1") == "f.toml: unknown setting 'IMAGE_POOL'; did you mean image_pool?"
+    assert message("image_pol = 1") == "f.toml: unknown setting 'image_pol'; did you mean image_pool?"
     assert message("[timeouts]\nx = 1").endswith("unknown setting 'timeouts'; did you mean timeout?")
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "value"),
+    [
+        ("IMAGE_POOL", "image_pool", "/a"),
+        ("VM_IMG_DIR", "image_pool", "/a"),
+        ("global_img_dir", "image_pool", "/a"),
+        ("PBS_QSUB_ON_FE", "real_qsub_on_server", "/a"),
+        ("PBS_QSUB_ON_NODES", "real_qsub_on_nodes", "/a"),
+        ("DISABLE_MIKELANGELO_HPC_STACK", "disable_mikelangelo_hpc_stack", True),
+        ("DISABLE_MIKELANGELO_HPCSTACK", "disable_mikelangelo_hpc_stack", True),
+        ("CUSTOM_IP_MAPPING", "static_ip_mapping", True),
+    ],
+)
+def test_the_earlier_systems_names_are_read(written: str, name: str, value: object) -> None:
+    """In any case of letters, and under the names it had later."""
+    import json
+
+    text = f"{written} = {json.dumps(value)}"
+    assert getattr(loads(text), name) == value
+    assert read_values(text) == {name: value}
+
+
+def test_every_name_of_the_earlier_documents_is_a_setting() -> None:
+    """Both tables of the document this project began with."""
+    names = """DISABLE_MIKELANGELO_HPC_STACK DISABLED_HOSTS_LIST PARALLEL ALLOW_USER_IMAGES IMAGE_POOL
+        HOST_OS_CORE_COUNT HOST_OS_RAM_MB MAX_VMS_PER_NODE STATIC_IP_MAPPING TIMEOUT SERVER_HOSTNAME
+        REAL_QSUB_ON_SERVER REAL_QSUB_ON_NODES IOCM_ENABLED IOCM_MIN_CORES IOCM_MAX_CORES VRDMA_ENABLED
+        VRDMA_NODES SNAP_MONITORING_ENABLED FILESYSTEM_TYPE_DEFAULT IMG_DEFAULT DISTRO_DEFAULT
+        ARCH_DEFAULT VCPU_PINNING_DEFAULT VCPUS_DEFAULT RAM_DEFAULT VMS_PER_NODE_DEFAULT DISK_DEFAULT
+        HYPERVISOR_DEFAULT VRDMA_ENABLED_DEFAULT IOCM_ENABLED_DEFAULT IOCM_MIN_CORES_DEFAULT
+        IOCM_MAX_CORES_DEFAULT"""
+    for name in names.split():
+        assert SETTINGS.find(name).name == name.lower()
+
+
+def test_a_setting_that_is_set_twice_is_refused() -> None:
+    """Nobody could tell which one counts."""
+    assert message('image_pool = "/a"\nVM_IMG_DIR = "/b"') == (
+        "f.toml: setting image_pool is set twice, the second time as 'VM_IMG_DIR'"
+    )
+
+
+def test_a_timeout_that_the_mom_would_not_grant_is_refused() -> None:
+    """The hook would be killed, and a killed prologue counts as success. An unstated one gives way."""
+    assert loads("timeout = 260").prologue_seconds() == 260
+    assert message("timeout = 261") == (
+        "f.toml: timeout (261 s) does not fit into prologalarm (300 s): hooks are killed 10 s before it, "
+        "and teardown_margin takes 30 s; lower timeout to 260, or raise $prologalarm on all nodes and here"
+    )
+    assert loads("prologalarm = 100").prologue_seconds() == 60
+
+
+@pytest.mark.parametrize(
+    ("small", "large"),
+    [
+        ("vms_per_node_default", "max_vms_per_node"),
+        ("iocm_min_cores", "iocm_max_cores"),
+        ("iocm_min_cores_default", "iocm_max_cores_default"),
+    ],
+)
+def test_a_least_above_its_most_is_refused(small: str, large: str) -> None:
+    """Equal is fine."""
+    assert loads(f"{small} = 3\n{large} = 3") is not None
+    assert message(f"{small} = 4\n{large} = 3") == f"f.toml: {small} (4) is more than {large} (3)"
 
 
 def test_a_bad_value_names_file_setting_and_remedy() -> None:
