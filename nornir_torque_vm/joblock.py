@@ -3,6 +3,9 @@
 A kernel lock (``flock``) on ``<run_dir>/locks/<job id>``: it ends with the process that holds it,
 however that ends. The file says who holds it and since when, for messages and for whoever has to
 take over: pid and start time together name a process even after its pid was used again.
+
+A MOM runs hooks of one job side by side after a restart, a requeue, or a qdel during the prologue. So an
+epilogue, and a newer attempt, ends the prologue of an older attempt instead of waiting for it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import fcntl
 import itertools
 import json
 import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +31,10 @@ LOCKS = "locks"
 """Subdirectory of the run directory."""
 RECORD_LIMIT = 4096
 """Bytes of a lock file that are looked at."""
+GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for a holder that has to leave."""
+EVERY_ATTEMPT = 0
+"""Attempt of a holder that works for all of them: an epilogue, an administrator."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,11 +45,44 @@ class Holder:
     start_time: int
     """Clock ticks from boot to the start of the process; see ``proc(5)``, ``stat``, field 22."""
     attempt: int
-    """The attempt it works for; 0 when it works for all."""
+    """The attempt it works for, or :data:`EVERY_ATTEMPT`."""
 
     def alive(self) -> bool:
         """Whether that very process still exists."""
         return start_time(self.pid) == self.start_time
+
+    def yields_to(self, attempt: int) -> bool:
+        """Whether it has to leave for a caller that works for ``attempt``: only a prologue ever does."""
+        return self.attempt != EVERY_ATTEMPT and (attempt == EVERY_ATTEMPT or attempt > self.attempt)
+
+    def send(self, number: int) -> None:
+        """Send a signal to that very process; nothing when it is gone.
+
+        The descriptor pins the process: between looking and sending its pid could be used again.
+        """
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(self.pid)
+            try:
+                if self.alive():
+                    signal.pidfd_send_signal(fd, number)
+            finally:
+                os.close(fd)
+
+
+class Eviction:
+    """Makes holders leave: SIGTERM at once, SIGKILL after :data:`GRACE` seconds."""
+
+    def __init__(self) -> None:
+        self._asked: Holder | None = None
+        self._until = 0.0
+
+    def press(self, holder: Holder) -> None:
+        """Ask ``holder`` to leave, or end it when it was asked long enough ago; may be repeated."""
+        if holder != self._asked:
+            self._asked, self._until = holder, time.monotonic() + GRACE
+            holder.send(signal.SIGTERM)
+        elif time.monotonic() >= self._until:
+            holder.send(signal.SIGKILL)
 
 
 def start_time(pid: int) -> int:
@@ -55,18 +97,24 @@ def start_time(pid: int) -> int:
 
 @contextlib.contextmanager
 def job_lock(
-    run_dir: str | Path, job_id: str, *, attempt: int = 0, deadline: Deadline | None = None
+    run_dir: str | Path,
+    job_id: str,
+    *,
+    attempt: int = EVERY_ATTEMPT,
+    deadline: Deadline | None = None,
+    take_over: bool = False,
 ) -> Iterator[None]:
     """Hold the job's lock; the file is gone afterwards.
 
     :param attempt: which attempt the caller works for, for the record.
     :param deadline: until when to wait for another holder; the calling thread's own when None.
+    :param take_over: end a holder that works for an older attempt instead of waiting for it.
     :raises StateError: somebody else still holds it then; says who.
     """
     job_slug(job_id)
     limit = deadline or deadline_module.current.get()
     with RootDir.at(run_dir, create=0o711) as run, run.sub(LOCKS, create=0o700) as locks:
-        fd = _acquire(locks, job_id, limit)
+        fd = _acquire(locks, job_id, limit, attempt if take_over else None)
         try:
             record = Holder(os.getpid(), start_time(os.getpid()), attempt)
             os.ftruncate(fd, 0)
@@ -89,9 +137,13 @@ def holder(run_dir: str | Path, job_id: str) -> Holder | None:
     return _parse(text[:RECORD_LIMIT])
 
 
-def _acquire(locks: RootDir, job_id: str, limit: Deadline) -> int:
-    """Return the descriptor of the locked file."""
+def _acquire(locks: RootDir, job_id: str, limit: Deadline, successor: int | None) -> int:
+    """Return the descriptor of the locked file.
+
+    :param successor: the attempt for which older holders have to leave; None: nobody has to.
+    """
     last: Holder | None = None
+    eviction = Eviction()
     for _ in itertools.chain((0,), limit.backoff()):  # once even when the time is up already
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -105,6 +157,8 @@ def _acquire(locks: RootDir, job_id: str, limit: Deadline) -> int:
         except BlockingIOError:
             last = _parse(os.pread(fd, RECORD_LIMIT, 0))
         os.close(fd)
+        if last and successor is not None and last.yields_to(successor):
+            eviction.press(last)
     who = f"process {last.pid} (attempt {last.attempt})" if last else "another process"
     raise StateError(f"{who} is still at work on it", job=job_id, hint="wait for it to end, then try again")
 

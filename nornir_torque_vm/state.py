@@ -80,8 +80,13 @@ class JobState:
                 markers.remove(job_id)
 
     def lock(self, deadline: Deadline | None = None) -> contextlib.AbstractContextManager[None]:
-        """Hold the lock of the job, all attempts of it; see :func:`~nornir_torque_vm.joblock.job_lock`."""
-        return job_lock(self.run_dir, self.job.id, attempt=self.job.attempt, deadline=deadline)
+        """Hold the lock of the job, all attempts of it; an older attempt's prologue has to leave.
+
+        See :func:`~nornir_torque_vm.joblock.job_lock`.
+        """
+        return job_lock(
+            self.run_dir, self.job.id, attempt=self.job.attempt, deadline=deadline, take_over=True
+        )
 
     def save(self, plan: Plan, keys: JobKeys) -> None:
         """Keep plan and keys; an earlier attempt's hand-over is withdrawn."""

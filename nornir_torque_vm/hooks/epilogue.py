@@ -33,8 +33,12 @@ class Epilogue:
         self.call, self.settings, self.deadline = call, settings, deadline
 
     def run(self) -> Report:
-        """Destroy the job's guests, then forget the job and keep its history."""
-        with job_lock(self.settings.run_dir, self.call.job_id, deadline=self.deadline):
+        """Destroy the job's guests, then forget the job and keep its history.
+
+        A prologue that is still at work has to leave: its job is over.
+        """
+        run_dir, job_id = self.settings.run_dir, self.call.job_id
+        with job_lock(run_dir, job_id, deadline=self.deadline, take_over=True):
             return self.tear_down(self.call.job_id)
 
     def tear_down(self, job_id: str) -> Report:

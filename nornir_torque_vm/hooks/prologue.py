@@ -106,6 +106,11 @@ class Prologue:
         history: History,
     ) -> Report:
         """Survey, plan, boot, hand over. Returns the verdicts; a report that is not ok needs undoing."""
+        if job.attempt > 1:
+            # An earlier attempt may have been killed, here or with its mother superior.
+            removed = engine.destroy(nodes, job.id)
+            if not removed.ok:
+                return self.failed(removed, history)
         image = image_for(request, self.settings)
         facts, survey = engine.survey(nodes)
         if not survey.ok:

@@ -235,6 +235,27 @@ def test_a_second_attempt_has_its_own_history_and_replaces_what_was_left(site: S
     assert all("-a2-" in name for name in site.domains())
 
 
+def test_a_second_attempt_removes_what_a_killed_first_one_left(site: Site) -> None:
+    """Its guests would fill the nodes, and its hand-over would open guests that are no longer the job's."""
+    site.prologue()
+    first = site.domains()
+    assert site.prologue().ok
+    assert len(site.domains()) == 2
+    assert not set(site.domains()) & set(first)
+    assert {name.partition("-a")[2][0] for name in site.volumes()} == {"2"}
+
+
+def test_a_second_attempt_does_not_start_beside_what_it_cannot_remove(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that does not answer may still run the first one's guests."""
+    site.prologue()
+    cut_off(monkeypatch, "node2")
+    report = site.prologue()
+    assert [entry.host for entry in report.failed] == ["node2"]
+    assert site.domains() == [name for name in site.domains() if "-a1-" in name]
+
+
 def test_nobody_starts_a_job_that_somebody_else_is_at_work_on(site: Site) -> None:
     """A restarted pbs_mom starts the prologue again while the first one still runs (TF 1.8)."""
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -10,23 +11,42 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from nornir_torque_vm import joblock
 from nornir_torque_vm.deadline import Deadline, current
 from nornir_torque_vm.errors import InventoryError, StateError
-from nornir_torque_vm.joblock import Holder, holder, job_lock, start_time
+from nornir_torque_vm.joblock import EVERY_ATTEMPT, Holder, holder, job_lock, start_time
 
 JOB = "17[3].head"
 
 HOLD = """
-import sys, time
+import signal, sys, time
 from nornir_torque_vm.joblock import job_lock
+if sys.argv[3:] == ["deaf"]:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
 with job_lock(sys.argv[1], sys.argv[2], attempt=7):
     print("held", flush=True)
     time.sleep(60)
 """
+
+
+@contextlib.contextmanager
+def prologue(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that holds the lock for attempt 7."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, folder, JOB, *words], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def soon() -> Deadline:
@@ -223,3 +243,61 @@ def test_only_job_ids_are_locked(tmp_path: Path, job_id: str) -> None:
         pass
     with pytest.raises(InventoryError):
         holder(tmp_path, job_id)
+
+
+@pytest.mark.parametrize("attempt", [EVERY_ATTEMPT, 8])
+def test_an_epilogue_and_a_newer_attempt_make_an_older_prologue_leave(tmp_path: Path, attempt: int) -> None:
+    """It is asked, and leaves in its own order."""
+    with prologue(tmp_path) as older:
+        with job_lock(tmp_path, JOB, attempt=attempt, deadline=Deadline.after(20), take_over=True):
+            assert older.wait(timeout=5) == 3
+            mine = holder(tmp_path, JOB)
+            assert mine is not None
+            assert mine.pid == os.getpid()
+        assert holder(tmp_path, JOB) is None
+
+
+def test_a_prologue_that_does_not_leave_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its grace, not before."""
+    monkeypatch.setattr(joblock, "GRACE", 0.5)
+    with prologue(tmp_path, "deaf") as older:
+        began = time.monotonic()
+        with job_lock(tmp_path, JOB, deadline=Deadline.after(20), take_over=True):
+            assert older.wait(timeout=5) == -signal.SIGKILL
+            assert time.monotonic() - began >= 0.5
+
+
+@pytest.mark.parametrize("attempt", [6, 7])
+def test_an_older_attempt_and_its_equal_wait(tmp_path: Path, attempt: int) -> None:
+    """What is late is what has to go; the newer one works on undisturbed."""
+    with prologue(tmp_path) as newer:
+        with (
+            pytest.raises(StateError, match="is still at work"),
+            job_lock(tmp_path, JOB, attempt=attempt, deadline=soon(), take_over=True),
+        ):
+            pass
+        assert newer.poll() is None
+
+
+def test_nobody_takes_over_unasked(tmp_path: Path) -> None:
+    """An administrator's command waits for a prologue."""
+    with prologue(tmp_path) as busy:
+        with pytest.raises(StateError, match="is still at work"), job_lock(tmp_path, JOB, deadline=soon()):
+            pass
+        assert busy.poll() is None
+
+
+def test_an_epilogue_never_has_to_leave() -> None:
+    """What removes guests is not to be stopped half way; a new attempt waits for it."""
+    epilogue = Holder(1, 1, EVERY_ATTEMPT)
+    assert not epilogue.yields_to(EVERY_ATTEMPT)
+    assert not epilogue.yields_to(9)
+
+
+def test_a_process_that_only_has_the_pid_of_the_holder_is_left_alone(tmp_path: Path) -> None:
+    """The record may be older than the machine's last reboot."""
+    with prologue(tmp_path) as stranger:
+        Holder(stranger.pid, start_time(stranger.pid) - 1, 1).send(signal.SIGKILL)
+        Holder(2**22 + 1, 1, 1).send(signal.SIGKILL)
+        time.sleep(0.1)
+        assert stranger.poll() is None
