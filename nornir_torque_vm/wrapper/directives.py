@@ -93,7 +93,7 @@ class Header:
 
     @property
     def options(self) -> list[Option]:
-        """What qsub itself is asked for by all directives, in order; indexes are into the directive's words."""
+        """What qsub itself is asked for by all directives, in order; indexes count each one's words."""
         return [option for one in self.directives for option in one.command.options]
 
 
