@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import LabError
 from nornir_torque_vm.lab import health, node_init, processes, record
-from nornir_torque_vm.lab.layout import SWITCH, LabPaths
+from nornir_torque_vm.lab.layout import LabPaths
 from nornir_torque_vm.lab.record import Running
-from nornir_torque_vm.lab.spec import ENVIRONMENT
+from nornir_torque_vm.lab.spec import ENVIRONMENT, Daemon, HostSpec
 
 UNSHARE = (
     "/usr/bin/setsid", "--fork", "/usr/bin/unshare", "--net", "--mount", "--uts",
@@ -77,23 +77,27 @@ class Birth:
                 pipe.close()
 
 
-def await_hosts(paths: LabPaths, hosts: Mapping[str, Running], deadline: Deadline) -> None:
+def await_hosts(
+    paths: LabPaths, hosts: Mapping[str, Running], orders: Mapping[str, HostSpec], deadline: Deadline
+) -> None:
     """Wait until all daemons of these hosts do their work.
 
     :raises LabError: one ended or is not ready in time; quotes the end of its log.
     """
-    waiting = dict(hosts)
+    waiting: dict[str, Daemon] = {name: orders[name].daemons[0] for name in hosts}
     for _ in _looks(deadline):
-        for name, host in list(waiting.items()):
+        waiting = {}
+        for name, host in hosts.items():
             health.check(paths, host)
-            if health.is_up(host):
-                del waiting[name]
+            late = health.not_ready(host, orders[name].daemons)
+            if late is not None:
+                waiting[name] = late
         if not waiting:
             break
-    for name in waiting:
-        programs, log = ("dnsmasq", "dnsmasq") if name == SWITCH else ("libvirtd or sshd", "libvirtd")
-        raise LabError(f"{programs} was not ready in time{health.tail(paths, name, log)}", node=name)
-    nodes = [host for name, host in hosts.items() if name != SWITCH]
+    for name, daemon in waiting.items():
+        log = health.tail(paths, name, daemon.name)
+        raise LabError(f"{daemon.name} was not ready in time{log}", node=name)
+    nodes = [host for name, host in hosts.items() if orders[name].has("libvirtd")]
     for host, answer in zip(nodes, health.ask(nodes, deadline.clamp(COMMAND_SECONDS)), strict=True):
         if answer.error:
             health.check(paths, host)

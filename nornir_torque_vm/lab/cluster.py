@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,11 @@ from nornir_torque_vm.lab import (
     builder,
     files,
     health,
+    inside,
     kvm,
     lock,
     network,
+    pbs_server,
     pki,
     processes,
     record,
@@ -27,9 +28,20 @@ from nornir_torque_vm.lab import (
     tools,
     tree,
 )
-from nornir_torque_vm.lab.layout import DEFAULT_NODES, SWITCH, LabNode, LabPaths, cache_dir, lab_nodes
+from nornir_torque_vm.lab.blueprint import Blueprint
+from nornir_torque_vm.lab.layout import (
+    DEFAULT_NODES,
+    HEAD,
+    HEAD_NODE,
+    SWITCH,
+    LabNode,
+    LabPaths,
+    cache_dir,
+    lab_nodes,
+)
 from nornir_torque_vm.lab.record import LabRecord, Running
-from nornir_torque_vm.textfile import write_text
+from nornir_torque_vm.lab.status import NodeStatus, node_status
+from nornir_torque_vm.lab.torque import Torque, find_torque
 
 UP_SECONDS = 30.0
 DOWN_SECONDS = 15.0
@@ -39,21 +51,6 @@ PATIENCE = 10.0
 DEFAULT_SLOTS = 4
 DEFAULT_IMAGE = "micro.qcow2"
 """What jobs get in the lab that name no image."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class NodeStatus:
-    """What ``status`` tells of a node. ``error`` is empty when its libvirtd answers."""
-
-    name: str
-    address: str
-    guests: tuple[str, ...] = ()
-    error: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the node's libvirtd answers."""
-        return not self.error
 
 
 class Lab:
@@ -67,6 +64,8 @@ class Lab:
     :param pool: directory of base images, read-only in the nodes; None: that of ``torque-vm image build``.
     :param slots: declared capacity of each node in virtual processors; None: as it was, four for a new lab.
     :param settings: settings that shall differ from the lab's own, by name.
+    :param torque: whether it has a TORQUE: a host ``head`` with the server, where jobs are submitted, and a
+        MOM on every node; None: as it was, False for a new lab.
     :param cache: None: see :func:`~nornir_torque_vm.lab.layout.cache_dir`.
     """
 
@@ -78,6 +77,7 @@ class Lab:
         pool: Path | None = None,
         slots: int | None = None,
         settings: Mapping[str, object] | None = None,
+        torque: bool | None = None,
         cache: Path | None = None,
     ) -> None:
         self.name = name
@@ -86,6 +86,7 @@ class Lab:
         self._wanted = None if nodes is None else lab_nodes(nodes)
         self._slots = slots
         self._settings = dict(settings or {})
+        self._torque = torque
 
     @property
     def nodes(self) -> tuple[LabNode, ...]:
@@ -105,6 +106,11 @@ class Lab:
         return self._slots or self._record().slots or DEFAULT_SLOTS
 
     @property
+    def torque(self) -> bool:
+        """Whether it has, or shall have, a TORQUE."""
+        return bool(self._record().torque) if self._torque is None else self._torque
+
+    @property
     def lease_file(self) -> Path:
         """The DHCP server's leases (dnsmasq's format: expiry, MAC, address, name, client id)."""
         return self.paths.files(SWITCH) / spec.LEASE_FILE[1:]
@@ -117,88 +123,82 @@ class Lab:
         """
         _require_root()
         tools.require()
+        installed = find_torque() if self.torque else None
         sshd = tools.sshd(self.paths.cache / "tools")
         verdict = kvm.probe(self.paths.cache)
         with lock.held(self.paths.lock, Deadline.after(LOCK_SECONDS)):
-            self._build(sshd, Deadline.after(seconds), kvm=verdict.proven)
+            self._build(sshd, installed, Deadline.after(seconds), kvm=verdict.proven)
         return verdict
 
-    def _build(self, sshd: tools.Sshd, deadline: Deadline, *, kvm: bool) -> None:
-        nodes = {node.name: node for node in self.nodes}
+    def _build(self, sshd: tools.Sshd, installed: Torque | None, deadline: Deadline, *, kvm: bool) -> None:
         self.paths.state.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.pool.mkdir(parents=True, exist_ok=True)
-        keys = pki.ensure(self.paths.keys, nodes.values(), time.time())
-        orders = self._orders(nodes.values(), keys, sshd, kvm=kvm)
-        kept = self._healthy(orders)
-        self._clear(kept, deadline)
-        self._write(nodes.values(), keys, orders, kvm=kvm)
-        found = LabRecord(self.slots, tuple(nodes), kept)
-        found.save(self.paths.record)
+        plan = self._blueprint(sshd, installed, kvm=kvm)
+        orders = plan.orders()
+        kept = self._healthy(orders, installed)
+        self._clear(kept, deadline, shared=installed is not None)
         fresh = [name for name in orders if name not in kept]
+        plan.write(orders, fresh)
+        found = LabRecord(self.slots, self.node_names, kept, installed.directories if installed else ())
+        found.save(self.paths.record)
         with contextlib.ExitStack() as stack:
             births = []
             for name in fresh:
-                births.append(builder.Birth(self.paths, name, orders[name]))
+                births.append(builder.Birth(self.paths, name, orders[name].text()))
                 stack.callback(births[-1].abandon)
             hosts = {**kept, **{birth.name: birth.find(deadline) for birth in births}}
-            network.lay_network(self.paths, nodes, hosts, set(fresh), deadline)
+            network.lay_network(self.paths, plan.wired, hosts, set(fresh), deadline)
             dataclasses.replace(found, hosts=hosts).save(self.paths.record)
+            # the head first: a MOM that finds no server tries again only after seconds
+            births.sort(key=lambda birth: birth.name != HEAD)
             for birth in births:
                 birth.go()
-        builder.await_hosts(self.paths, {name: hosts[name] for name in fresh}, deadline)
+                if installed and birth.name == HEAD:
+                    builder.await_hosts(self.paths, {HEAD: hosts[HEAD]}, orders, deadline)
+                    pbs_server.configure(self.paths, hosts[HEAD], installed, plan.server_commands(), deadline)
+        builder.await_hosts(self.paths, {name: hosts[name] for name in fresh}, orders, deadline)
+        if installed:
+            pbs_server.await_nodes(hosts[HEAD], installed, self.node_names, deadline)
 
-    def _orders(
-        self, nodes: Iterable[LabNode], keys: pki.LabKeys, sshd: tools.Sshd, *, kvm: bool
-    ) -> dict[str, str]:
-        """The text of every host's init.json: what makes a host, so a change of it means a new host."""
-        show = [sys.prefix, sys.base_prefix, str(Path(__file__).parents[2])]
-        orders = {SWITCH: spec.switch_spec(self.paths.files(SWITCH)).text()}
-        for node in nodes:
-            orders[node.name] = spec.node_spec(
-                node,
-                self.paths.files(node.name),
-                pool=self.pool,
-                tools=self.paths.cache / "tools",
-                sshd=sshd.path,
-                libraries=sshd.libraries,
-                show=show,
-                kvm=kvm,
-                identity=keys.identity,
-            ).text()
-        return orders
+    def _blueprint(self, sshd: tools.Sshd, installed: Torque | None, *, kvm: bool) -> Blueprint:
+        members = (*self.nodes, *((HEAD_NODE,) if installed else ()))
+        return Blueprint(
+            self.name,
+            self.paths,
+            self.nodes,
+            self.slots,
+            self.pool,
+            keys=pki.ensure(self.paths.keys, members, time.time()),
+            sshd=sshd,
+            settings=files.settings(kvm=kvm, image=DEFAULT_IMAGE, changes=self._settings),
+            kvm=kvm,
+            torque=installed,
+        )
 
-    def _healthy(self, orders: Mapping[str, str]) -> dict[str, Running]:
+    def _healthy(self, orders: Mapping[str, spec.HostSpec], installed: Torque | None) -> dict[str, Running]:
         """The hosts that run, are what they should be, and do their work."""
-        hosts = [
-            host
+        hosts = {
+            name: host
             for name, host in self._record().hosts.items()
-            if name in orders and host.orders == builder.digest(orders[name])
-            if host.alive and not health.exited(host) and health.is_up(host)
-        ]
-        nodes = [host for host in hosts if host.name != SWITCH]
-        mute = {
-            host.name for host, answer in zip(nodes, health.ask(nodes, PATIENCE), strict=True) if answer.error
+            if name in orders and host.orders == builder.digest(orders[name].text())
+            if host.alive and not health.exited(host) and not health.not_ready(host, orders[name].daemons)
         }
-        return {host.name: host for host in hosts if host.name not in mute}
+        nodes = [host for name, host in hosts.items() if orders[name].has("libvirtd")]
+        for host, answer in zip(nodes, health.ask(nodes, PATIENCE), strict=True):
+            if answer.error:
+                del hosts[host.name]
+        if installed and HEAD in hosts and not pbs_server.configured(hosts[HEAD], installed, PATIENCE):
+            del hosts[HEAD]
+        return hosts
 
-    def _clear(self, kept: Iterable[str], deadline: Deadline) -> None:
-        """End and remove all hosts but the ``kept`` ones."""
+    def _clear(self, kept: Iterable[str], deadline: Deadline, *, shared: bool) -> None:
+        """End and remove all hosts but the ``kept`` ones, and what they share unless it is needed."""
         specs = {self.paths.spec(name) for name in kept}
         processes.end(self.paths.state, deadline, spare=specs)
         for directory in self.paths.state.iterdir():
-            if directory.is_dir() and directory / "init.json" not in specs:
+            wanted = shared and directory == self.paths.shared
+            if directory.is_dir() and directory / "init.json" not in specs and not wanted:
                 tree.remove(directory)
-
-    def _write(
-        self, nodes: Iterable[LabNode], keys: pki.LabKeys, orders: Mapping[str, str], *, kvm: bool
-    ) -> None:
-        nodes = tuple(nodes)
-        text = files.settings(kvm=kvm, image=DEFAULT_IMAGE, changes=self._settings)
-        tree.write_tree(self.paths.files(SWITCH), files.common_files(nodes, SWITCH))
-        for node in nodes:
-            tree.write_tree(self.paths.files(node.name), files.node_files(node, nodes, keys, self.name, text))
-        for name, order in orders.items():
-            write_text(self.paths.spec(name), order)
 
     def down(self, seconds: float = DOWN_SECONDS) -> bool:
         """Remove every process, namespace, mount and file of the lab; False when there was nothing.
@@ -217,16 +217,7 @@ class Lab:
 
     def status(self) -> list[NodeStatus]:
         """Ask all nodes at once; no nodes when the lab is down."""
-        found = self._record()
-        nodes = lab_nodes(len(found.nodes)) if found.nodes else ()
-        alive = [found.hosts[node.name] for node in nodes if self._lives(found, node.name)]
-        answers = {host.name: answer for host, answer in zip(alive, health.ask(alive), strict=True)}
-        gone = health.Answer(error="the node is gone")
-        return [
-            NodeStatus(node.name, node.address, answer.guests, answer.error)
-            for node in nodes
-            for answer in [answers.get(node.name, gone)]
-        ]
+        return node_status(self._record())
 
     def enter(self, node: str) -> list[str]:
         """Return the words that run a program inside ``node``: as root, in ``/``, environment unchanged.
@@ -254,44 +245,32 @@ class Lab:
         input: str | None = None,  # noqa: A002 -- as subprocess.run calls it
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program in ``node`` and return what it printed.
+        """Run a program in ``node``, as root in ``/``, and return what it printed.
+
+        TORQUE's commands are on its PATH when the lab has them.
 
         :raises LabError: it was not done after ``seconds``, or it failed and ``check`` is set.
         """
-        try:
-            done = subprocess.run(
-                [*self.enter(node), *argv],
-                input=input,
-                stdin=subprocess.DEVNULL if input is None else None,
-                env={**spec.ENVIRONMENT, **(env or {})},
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise LabError(f"{argv[0]} was not done after {seconds:g} s", node=node) from None
-        if check and done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise LabError(f"{argv[0]} failed with code {done.returncode}: {''.join(last)}", node=node)
-        return done
+        host = self._running(node)
+        path = Torque(self._record().torque).path
+        return inside.run(
+            host, argv, seconds=seconds, check=check, stdin=input, env={"PATH": path, **(env or {})}
+        )
 
     def _record(self) -> LabRecord:
         return record.load(self.paths.record)
-
-    @staticmethod
-    def _lives(found: LabRecord, name: str) -> bool:
-        return name in found.hosts and found.hosts[name].alive
 
     def _running(self, node: str) -> Running:
         found = self._record()
         if not found.nodes:
             raise LabError(f"the lab {self.name} is not up", hint="torque-vm lab up")
-        if node not in found.nodes:
-            raise LabError(f"the lab {self.name} has no node {node!r}, only {', '.join(found.nodes)}")
-        if not self._lives(found, node):
+        known = (*found.nodes, *((HEAD,) if found.torque else ()))
+        if node not in known:
+            raise LabError(f"the lab {self.name} has no node {node!r}, only {', '.join(known)}")
+        host = found.living(node)
+        if host is None:
             raise LabError("it does not run", node=node, hint="torque-vm lab up builds it anew")
-        return found.hosts[node]
+        return host
 
 
 def _require_root() -> None:

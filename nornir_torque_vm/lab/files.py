@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nornir_torque_vm.lab.layout import BRIDGE, SWITCH_NODE, LabNode
+from nornir_torque_vm.lab.layout import BRIDGE, HEAD, HEAD_NODE, SWITCH_NODE, LabNode
 from nornir_torque_vm.lab.spec import LOGS
 from nornir_torque_vm.model import Owner
 
@@ -223,7 +223,7 @@ def settings(*, kvm: bool, image: str, changes: Mapping[str, object]) -> str:
 
 
 def common_files(nodes: Sequence[LabNode], hostname: str) -> tuple[File, ...]:
-    """Return what the switch and every node have: names and accounts, from files only."""
+    """Return what every host has: names and accounts, from files only."""
     return (
         File("/etc/hostname", f"{hostname}\n"),
         File("/etc/hosts", hosts(nodes)),
@@ -235,26 +235,49 @@ def common_files(nodes: Sequence[LabNode], hostname: str) -> tuple[File, ...]:
     )
 
 
-def node_files(
-    node: LabNode, nodes: Sequence[LabNode], keys: LabKeys, lab: str, settings_text: str
-) -> tuple[File, ...]:
-    """Return all files of a node's own."""
-    own = keys.nodes[node.name]
+def client_files(host: str, nodes: Sequence[LabNode], keys: LabKeys, settings_text: str) -> tuple[File, ...]:
+    """Return what a host has from which nodes are reached: settings, a certificate, an ssh client's files."""
+    own = keys.nodes[host]
     pinned = known_hosts(nodes, {name: of.host_key.public for name, of in keys.nodes.items()})
     return (
-        *common_files(nodes, node.name),
-        File("/etc/libvirt/libvirtd.conf", libvirtd_conf(node, lab)),
-        File("/etc/libvirt/qemu.conf", QEMU_CONF),
         File("/etc/torque-vm/settings.toml", settings_text),
         File(f"{PKI}/cacert.pem", keys.authority),
         File(f"{PKI}/clientcert.pem", own.certificate),
         File(f"{PKI}/clientkey.pem", own.key, 0o600),
-        File(f"{SSH}/sshd_config", sshd_config(node)),
-        File(f"{SSH}/host_key", own.host_key.private, 0o600),
         File(f"{SSH}/id_ed25519", keys.root.private, 0o600),
-        File(f"{SSH}/authorized_keys", f"{keys.root.public}\n", 0o600),
         File(f"{SSH}/known_hosts", pinned),
         File("/root/.ssh/config", ssh_config(nodes), 0o600),
         File(f"{SPOOL}/pbs_environment", "PATH=/bin:/usr/bin\nLANG=C.UTF-8\n"),
-        File(f"{SPOOL}/server_name", "head\n"),
+        File(f"{SPOOL}/server_name", f"{HEAD}\n"),
+    )
+
+
+def node_files(
+    node: LabNode,
+    nodes: Sequence[LabNode],
+    keys: LabKeys,
+    lab: str,
+    settings_text: str,
+    others: Sequence[LabNode] = (),
+) -> tuple[File, ...]:
+    """Return all files of a node's own.
+
+    :param others: hosts that are no nodes but known by name.
+    """
+    return (
+        *common_files((*others, *nodes), node.name),
+        *client_files(node.name, nodes, keys, settings_text),
+        File("/etc/libvirt/libvirtd.conf", libvirtd_conf(node, lab)),
+        File("/etc/libvirt/qemu.conf", QEMU_CONF),
+        File(f"{SSH}/sshd_config", sshd_config(node)),
+        File(f"{SSH}/host_key", keys.nodes[node.name].host_key.private, 0o600),
+        File(f"{SSH}/authorized_keys", f"{keys.root.public}\n", 0o600),
+    )
+
+
+def head_files(nodes: Sequence[LabNode], keys: LabKeys, settings_text: str) -> tuple[File, ...]:
+    """Return the head's own files, but for the batch system's."""
+    return (
+        *common_files((HEAD_NODE, *nodes), HEAD),
+        *client_files(HEAD, nodes, keys, settings_text),
     )

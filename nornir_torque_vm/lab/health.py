@@ -6,20 +6,16 @@ import dataclasses
 import os
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nornir_torque_vm.errors import LabError
-from nornir_torque_vm.lab.layout import BRIDGE, SWITCH, LabNode, LabPaths
+from nornir_torque_vm.lab.layout import BRIDGE, LabNode, LabPaths
 from nornir_torque_vm.lab.record import Running
-from nornir_torque_vm.lab.spec import ENVIRONMENT, EXITED
+from nornir_torque_vm.lab.spec import ENVIRONMENT, EXITED, Daemon
 
-NODE_PORTS = frozenset({22, 16514})
-"""sshd and libvirtd's TLS."""
-DHCP_PORT = 67
 LISTEN, UNCONNECTED = "0A", "07"
 """States of sockets that wait, in /proc/net/tcp and /proc/net/udp."""
-LIBVIRT_SOCKET = "run/libvirt/libvirt-sock"
 ASK_SECONDS = 5.0
 TAIL = 300
 """Characters of a log that an error quotes."""
@@ -44,18 +40,28 @@ def exited(host: Running) -> dict[str, str]:
         return {}
 
 
-def is_up(host: Running) -> bool:
-    """Tell whether a host's daemons accept requests; libvirtd may still be getting its drivers ready."""
+def not_ready(host: Running, daemons: Iterable[Daemon]) -> Daemon | None:
+    """Return the first of a host's daemons that accepts no requests; None when all do.
+
+    One that accepts them may still be getting ready to answer, as libvirtd does with its drivers.
+    """
     try:
-        if host.name == SWITCH:
-            return DHCP_PORT in _ports(host, "udp", UNCONNECTED)
-        if not _ports(host, "tcp", LISTEN) >= NODE_PORTS:
-            return False
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(1.0)
-            link.connect(str(host.root / LIBVIRT_SOCKET))
+        tcp, udp = _ports(host, "tcp", LISTEN), _ports(host, "udp", UNCONNECTED)
     except OSError:
+        tcp, udp = frozenset(), frozenset()
+    return next((daemon for daemon in daemons if not _accepts(host, daemon, tcp, udp)), None)
+
+
+def _accepts(host: Running, daemon: Daemon, tcp: frozenset[int], udp: frozenset[int]) -> bool:
+    if not (tcp.issuperset(daemon.tcp) and udp.issuperset(daemon.udp)):
         return False
+    if daemon.socket:
+        try:
+            with socket.socket(socket.AF_UNIX) as link:
+                link.settimeout(1.0)
+                link.connect(str(host.root / daemon.socket[1:]))
+        except OSError:
+            return False
     return True
 
 

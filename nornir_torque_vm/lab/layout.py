@@ -13,6 +13,7 @@ SUBNET = "10.89.0"
 PREFIX_LENGTH = 24
 SWITCH = "switch"
 SWITCH_ADDRESS = f"{SUBNET}.1"
+HEAD = "head"
 DHCP_RANGE = (f"{SUBNET}.100", f"{SUBNET}.250")
 FIRST_NODE = 11
 """Last byte of the first node's address."""
@@ -48,6 +49,8 @@ def lab_nodes(count: int) -> tuple[LabNode, ...]:
 
 SWITCH_NODE = LabNode(SWITCH, SWITCH_ADDRESS)
 """The switch has a bridge and an address like a node; what differs is what runs on it."""
+HEAD_NODE = LabNode(HEAD, f"{SUBNET}.{FIRST_NODE - 1}")
+"""Where a lab with a TORQUE has its server and its users; no guests run there."""
 
 
 def cache_dir() -> Path:
@@ -104,8 +107,13 @@ class LabPaths:
         """Certificate authority, certificates and ssh keys of this lab."""
         return self.state / "keys.json"
 
+    @property
+    def shared(self) -> Path:
+        """What the hosts of a lab with a TORQUE have in common: their /home is below this directory."""
+        return self.state / "shared"
+
     def host(self, name: str) -> Path:
-        """Directory of one host (a node or the switch)."""
+        """Directory of one host: a node, the switch, or the head."""
         return self.state / name
 
     def spec(self, host: str) -> Path:

@@ -61,11 +61,20 @@ def find(name: str, spec: Path, orders: str, python: str) -> Running | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabRecord:
-    """A lab that was built: slots of each node, names of its nodes in order, its hosts by name."""
+    """A lab that was built: slots of each node, names of its nodes in order, its hosts by name.
+
+    ``torque`` are the directories of TORQUE's programs; none when the lab has no TORQUE.
+    """
 
     slots: int = 0
     nodes: tuple[str, ...] = ()
     hosts: Mapping[str, Running] = dataclasses.field(default_factory=dict)
+    torque: tuple[str, ...] = ()
+
+    def living(self, name: str) -> Running | None:
+        """Return the host of this name; None when there is none or it has ended."""
+        host = self.hosts.get(name)
+        return host if host is not None and host.alive else None
 
     def save(self, path: Path) -> None:
         """Write it."""
@@ -77,6 +86,7 @@ def load(path: Path) -> LabRecord:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         hosts = {name: Running(**host) for name, host in values["hosts"].items()}
-        return LabRecord(int(values["slots"]), tuple(values["nodes"]), hosts)
+        torque = tuple(values["torque"])
+        return LabRecord(int(values["slots"]), tuple(values["nodes"]), hosts, torque)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return LabRecord()

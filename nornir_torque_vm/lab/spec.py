@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from nornir_torque_vm.lab.layout import BRIDGE, DHCP_RANGE, SWITCH_NODE, LabNode
+from nornir_torque_vm.lab.layout import BRIDGE, DHCP_RANGE, HEAD, SWITCH_NODE, LabNode
 
 OWN = ("/etc", "/home", "/root", "/srv", "/var")
 """Directories that are bound from the host's own files."""
@@ -27,6 +27,7 @@ LOGS = "/var/log/lab"
 EXITED = "/run/lab/exited"
 """Directory where the first process notes a daemon that has ended: a file of its name, its status inside."""
 POOL = "/srv/torque-vm/images"
+LIBVIRT_SOCKET = "/run/libvirt/libvirt-sock"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 LEASE_FILE = "/var/lib/misc/dnsmasq.leases"
@@ -43,11 +44,26 @@ KVM_DEVICE = {"kvm": (10, 232)}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Daemon:
-    """A program the first process starts and keeps an eye on."""
+    """A program the first process starts and keeps an eye on.
+
+    It is ready when it listens on these ports, and at this Unix socket if it has one.
+    """
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    tcp: tuple[int, ...] = ()
+    udp: tuple[int, ...] = ()
+    socket: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch system's part in a host: its daemons, the common /home, and what is shown for it."""
+
+    daemons: tuple[Daemon, ...] = ()
+    home: Path | None = None
+    read_only: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,6 +83,10 @@ class HostSpec:
     environment: Mapping[str, str] = dataclasses.field(default_factory=lambda: dict(ENVIRONMENT))
     logs: str = LOGS
     exited: str = EXITED
+
+    def has(self, daemon: str) -> bool:
+        """Whether a daemon of this name runs in the host."""
+        return any(own.name == daemon for own in self.daemons)
 
     def text(self) -> str:
         """The orders as JSON."""
@@ -92,14 +112,23 @@ def _inside(path: str, directory: str) -> bool:
 
 
 def setup_commands(
-    files: Path, show: Iterable[str], read_only: Mapping[str, str], *, kvm: bool
+    files: Path,
+    show: Iterable[str],
+    read_only: Mapping[str, str],
+    *,
+    kvm: bool,
+    home: Path | None = None,
 ) -> tuple[tuple[str, ...], ...]:
     """Return the commands that make a host's tree, for a mount namespace of its own.
 
     :param files: directory (on the machine) with the host's own etc, home, root, srv and var.
     :param show: directories of the machine that appear in the host under their own name, writable.
     :param read_only: mount point in the host → directory of the machine.
+    :param home: directory (on the machine) that is /home in several hosts; None: each has its own.
     """
+    own = {directory: f"{files}{directory}" for directory in OWN}
+    if home is not None:
+        own["/home"] = str(home)
     return (
         ("mount", "--make-rprivate", "/"),
         ("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"),
@@ -107,7 +136,7 @@ def setup_commands(
         ("mount", "--rbind", "/", STAGE),
         ("mount", "--bind", f"{STAGE}/etc", MACHINE_ETC),
         ("mount", "-o", "remount,bind,ro", MACHINE_ETC),
-        *(("mount", "--bind", f"{STAGE}{files}{own}", own) for own in OWN),
+        *(("mount", "--bind", f"{STAGE}{source}", target) for target, source in own.items()),
         ("mount", "-t", "tmpfs", "-o", "mode=1777", "tmpfs", "/tmp"),  # noqa: S108 -- the mount point
         *_binds({path: path for path in visible(show)}),
         *_binds(read_only),
@@ -149,11 +178,12 @@ def node_daemons(sshd: str, libraries: str) -> tuple[Daemon, ...]:
     """What runs on a node. ``sshd`` is the path in the node, ``libraries`` where its own ones are, if any."""
     return (
         Daemon("virtlogd", ("/usr/sbin/virtlogd",)),
-        Daemon("libvirtd", ("/usr/sbin/libvirtd", "--listen")),
+        Daemon("libvirtd", ("/usr/sbin/libvirtd", "--listen"), tcp=(16514,), socket=LIBVIRT_SOCKET),
         Daemon(
             "sshd",
             (sshd, "-D", "-e", "-f", "/etc/torque-vm/ssh/sshd_config"),
             {"LD_LIBRARY_PATH": libraries} if libraries else {},
+            tcp=(22,),
         ),
     )
 
@@ -172,7 +202,7 @@ def switch_daemons() -> tuple[Daemon, ...]:
         f"--listen-address={SWITCH_NODE.address}", f"--dhcp-range={first},{last},255.255.255.0,{LEASE_TIME}",
         f"--dhcp-leasefile={LEASE_FILE}", "--dhcp-option=option:router",
     )  # fmt: skip
-    return (Daemon("dnsmasq", argv),)
+    return (Daemon("dnsmasq", argv, udp=(67,)),)
 
 
 def node_spec(
@@ -186,12 +216,20 @@ def node_spec(
     show: Iterable[str],
     kvm: bool,
     identity: str,
+    batch: Batch | None = None,
 ) -> HostSpec:
-    """Return the orders for a node."""
-    read_only = {POOL: str(pool), TOOLS: str(tools)}
-    setup = setup_commands(files, show, read_only, kvm=kvm)
-    writable = (*HIDDEN, *visible(show))
-    return HostSpec(node.name, setup, node_daemons(sshd, libraries), writable, identity)
+    """Return the orders for a node; with ``batch`` it is one of a batch system's."""
+    batch = batch or Batch()
+    read_only = {POOL: str(pool), TOOLS: str(tools), **batch.read_only}
+    setup = setup_commands(files, show, read_only, kvm=kvm, home=batch.home)
+    daemons = (*node_daemons(sshd, libraries), *batch.daemons)
+    return HostSpec(node.name, setup, daemons, (*HIDDEN, *visible(show)), identity)
+
+
+def head_spec(files: Path, *, pool: Path, show: Iterable[str], identity: str, batch: Batch) -> HostSpec:
+    """Return the orders for the host where the batch system's server runs and users submit their jobs."""
+    setup = setup_commands(files, show, {POOL: str(pool), **batch.read_only}, kvm=False, home=batch.home)
+    return HostSpec(HEAD, setup, batch.daemons, (*HIDDEN, *visible(show)), identity)
 
 
 def switch_spec(files: Path) -> HostSpec:

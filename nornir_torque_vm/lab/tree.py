@@ -9,23 +9,36 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nornir_torque_vm.errors import LabError
-from nornir_torque_vm.lab.files import DIRECTORIES, LINKS, File
+from nornir_torque_vm.lab.files import DIRECTORIES, LINKS, Directory, File
 from nornir_torque_vm.lab.spec import MACHINE_ETC
 from nornir_torque_vm.textfile import write_text
 
 
-def write_tree(root: Path, files: Iterable[File]) -> None:
-    """Make the host's directories and files below ``root``; what is right already stays untouched."""
-    for directory in DIRECTORIES:
+def write_tree(root: Path, files: Iterable[File], more: Iterable[Directory] = ()) -> None:
+    """Make the host's directories and files below ``root``; what is right already stays untouched.
+
+    :param more: directories besides those that every host has.
+    """
+    make_directories(root, (*DIRECTORIES, *more))
+    write_files(root, files)
+    for name, target in (LINKS | etc_links(Path("/etc"))).items():
+        with contextlib.suppress(FileExistsError):
+            (root / name[1:]).symlink_to(target)
+
+
+def make_directories(root: Path, directories: Iterable[Directory]) -> None:
+    """Make directories below ``root``, with their mode and owner."""
+    for directory in directories:
         path = root / directory.path[1:]
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(directory.mode)
         os.chown(path, directory.uid, directory.gid)
+
+
+def write_files(root: Path, files: Iterable[File]) -> None:
+    """Write files below ``root``; their directories must be there."""
     for file in files:
         write_text(root / file.path[1:], file.text, file.mode)
-    for name, target in (LINKS | etc_links(Path("/etc"))).items():
-        with contextlib.suppress(FileExistsError):
-            (root / name[1:]).symlink_to(target)
 
 
 def etc_links(etc: Path) -> dict[str, str]:

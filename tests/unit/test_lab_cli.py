@@ -31,6 +31,32 @@ def test_a_table_has_aligned_columns_and_says_what_is_wrong() -> None:
     ]
 
 
+def test_a_table_shows_the_state_of_nodes_of_a_torque() -> None:
+    """Only where there is one; a node that is down there is not in order."""
+    nodes = [
+        NodeStatus("node1", "10.89.0.11", ("a", "b"), torque="job-exclusive"),
+        NodeStatus("node2", "10.89.0.12", torque="down"),
+    ]
+    assert table(nodes).splitlines() == [
+        "node   address     libvirtd  torque         guests",
+        "node1  10.89.0.11  ok        job-exclusive  a b",
+        "node2  10.89.0.12  ok        down           -",
+    ]
+    assert [node.ok for node in nodes] == [True, False]
+
+
+def test_a_torque_that_is_not_there_is_told_before_anything_is_built(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line that says what to do; nothing of the lab exists then."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("nornir_torque_vm.lab.tools.require", lambda: None)
+    monkeypatch.setenv("PATH", str(cache))
+    with pytest.raises(LabError, match="no TORQUE on the PATH: pbs_server, .*; build one"):
+        Lab(torque=True).up()
+    assert list(cache.iterdir()) == []
+
+
 def test_status_of_no_lab_is_said_and_not_zero() -> None:
     """A script can ask whether the lab is up."""
     said = CliRunner().invoke(lab, ["status", "--name", "none"])

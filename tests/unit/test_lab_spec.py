@@ -96,6 +96,14 @@ def test_orders_are_complete_json() -> None:
     assert orders("one") == orders("one") != orders("two")
 
 
+def test_a_common_home_replaces_the_hosts_own() -> None:
+    """Everything else stays the host's."""
+    made = spec.setup_commands(FILES, (), {}, kvm=False, home=Path("/cache/lab/x/shared/home"))
+    binds = {argv[-1]: argv[-2] for argv in made if argv[:2] == ("mount", "--bind")}
+    assert binds["/home"] == f"{spec.STAGE}/cache/lab/x/shared/home"
+    assert binds["/etc"] == f"{spec.STAGE}{FILES}/etc"
+
+
 def test_an_installed_sshd_needs_no_libraries_of_its_own() -> None:
     """An empty LD_LIBRARY_PATH would mean the current directory."""
     assert spec.node_daemons("/usr/sbin/sshd", "")[2].env == {}
