@@ -15,7 +15,6 @@ WORD = 4
 """Bytes of a word. pbs_sched takes 8 for it; with the smaller number nothing is taken for enough."""
 
 _UNITS = ("", "k", "m", "g", "t", "p", "e")
-_LARGEST_LONG = (1 << 63) - 1
 
 
 def read_size(text: str) -> int | None:
@@ -24,16 +23,15 @@ def read_size(text: str) -> int | None:
     A negative number is as good as no limit: the server stores it as an unsigned one.
     """
     match = re.fullmatch(
-        r"[ \t-\r]*([+-]?)(0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*)(?:([kmgtpe])(?:([bw]).*)?|([bw])?)",
+        r"[ \t-\r]*([+-]?)((?>0x[0-9a-f]+|0[0-7]*|[1-9][0-9]*))(?:([kmgtpe])(?:([bw]).*)?|([bw])?)",
         text,
         re.ASCII | re.IGNORECASE | re.DOTALL,
     )
     if match is None:
         return None
     sign, digits, unit, letter, lone = match.groups()
-    number = min(_number(digits), _LARGEST_LONG)
-    if sign == "-":
-        number = -number % (1 << 64)
+    number = _number(digits)  # strtol stays within a long, and the server calls it unsigned
+    number = -min(number, 1 << 63) % (1 << 64) if sign == "-" else min(number, (1 << 63) - 1)
     word = (letter or lone or "b").lower() == "w"
     return number * (WORD if word else 1) << 10 * _UNITS.index((unit or "").lower())
 
