@@ -1,13 +1,25 @@
-"""The site kit: files a site deploys and edits, shipped under ``share/torque-vm`` of the installation."""
+"""The site kit: files a site deploys and edits, shipped under ``share/torque-vm`` of the installation.
+
+What differs from site to site stands in lines of its own, which set a name to a value in the file's
+language. They change when the file is put in place; the rest is the file as it is reviewed.
+"""
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import sysconfig
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nornir_torque_vm.errors import SettingsError
+
+FRONTS = {"qsub": "qsub", "vsub": "qsub", "submit-filter": "submit-filter"}
+"""Fronts of the wrapper by the names they are installed under → their files in ``wrapper/``."""
+MODULE_FILES = ("torque-vm", "torque-vm.lua")
+"""Names of the module files, for Environment Modules and for Lmod."""
+_SETTING = re.compile(r"(?:local |set )?(\w+)(?:=| = | (?!=))")
 
 
 def kit_file(*parts: str) -> Path:
@@ -33,11 +45,46 @@ def hook_text(name: str, *, python: str = sys.executable, run_dir: str = "/run/t
 
     :param python: absolute path of the interpreter that has this package.
     """
-    values = {"PYTHON": python, "RUN_DIR": run_dir}
-    lines = kit_file("hooks", name).read_text(encoding="utf-8").splitlines()
-    return "\n".join(_set(line, values) for line in lines) + "\n"
+    return _with(kit_file("hooks", name), {"PYTHON": python, "RUN_DIR": run_dir})
 
 
-def _set(line: str, values: dict[str, str]) -> str:
-    name, equals, _old = line.partition("=")
-    return f"{name}={shlex.quote(values[name])}" if equals and name in values else line
+def front_text(name: str, *, python: str = sys.executable, etc: str = "/etc/torque-vm") -> str:
+    """Text of one of the :data:`FRONTS`; it goes into an executable file of that name.
+
+    :param python: as for :func:`hook_text`.
+    :param etc: directory of the settings file.
+    """
+    values = {"torque_vm_python": python, "torque_vm_etc": etc}
+    return _with(kit_file("wrapper", FRONTS[name]), values)
+
+
+def module_text(name: str, *, fronts: str, manuals: str) -> str:
+    """Text of one of the :data:`MODULE_FILES`.
+
+    :param fronts: directory of the fronts ``qsub`` and ``vsub``.
+    :param manuals: directory that has the manual pages in ``man1``.
+    """
+    values = {"fronts": fronts, "manuals": manuals}
+    quote = _lua if name.endswith(".lua") else _tcl
+    return _with(kit_file("wrapper", "modulefiles", name), values, quote)
+
+
+def _with(path: Path, values: Mapping[str, str], quote: Callable[[str], str] = shlex.quote) -> str:
+    """Text of ``path``; each line that sets one of the names sets it to the value."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "".join(f"{_set(line, values, quote)}\n" for line in lines)
+
+
+def _set(line: str, values: Mapping[str, str], quote: Callable[[str], str]) -> str:
+    found = _SETTING.match(line)
+    return f"{found[0]}{quote(values[found[1]])}" if found and found[1] in values else line
+
+
+def _tcl(text: str) -> str:
+    """Quote a word for Tcl."""
+    return re.sub(r"[^A-Za-z0-9/_.:@%+-]", r"\\\g<0>", text)
+
+
+def _lua(text: str) -> str:
+    """Quote a string for Lua."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
