@@ -167,4 +167,4 @@ def _nodes_change(
         return f"nodes={after}", f"nodes={before}"
     others = f" and {len(raised) - 1} more" if len(raised) > 1 else ""
     old, new = (NodeSpec((spec.parts[raised[0]],), spec.common) for spec in (before, after))
-    return f"nodes={new}{others}", f"nodes={old}{others}"
+    return f"nodes=…{new}…{others}", f"nodes=…{old}…{others}"

@@ -76,7 +76,8 @@ def test_any_text_is_read_or_left_to_qsub(text: str) -> None:
 
 def handed_over(resources: dict[str, str]) -> dict[str, str]:
     """Which resources pbs_mom writes into its buffer, by the rule of its resc_to_string."""
-    room, written = 2048, {}
+    written: dict[str, str] = {}
+    room = 2048
     for name, value in resources.items():
         need = len(name.encode()) + len(value.encode()) + 3
         if need >= room:
