@@ -57,8 +57,8 @@ def _description() -> Iterator[str]:
     yield paragraph(
         "`vsub` is qsub(1) of TORQUE with one more option, `-vm`. A job with it runs inside virtual "
         "machines, called guests, which are booted for this job on the nodes TORQUE gives it, and destroyed "
-        "after it. The job script stays what it is: it starts in the first guest, with its output, its arguments, "
-        "its signals and, for an interactive job, the terminal."
+        "after it. The job script stays what it is: it starts in the first guest, with its output, its "
+        "arguments, its signals and, for an interactive job, the terminal."
     )
     yield paragraph(
         "Without `-vm`, on the command line or in the script, the real `qsub` gets exactly the words that "
