@@ -53,6 +53,11 @@ test-lab: $(READY) ## only the tests with real libvirtd and guests (root)
 	@tools/packages.sh lab
 	@$(ROOT) $(PYTEST) -m 'lab or guest' $(ARGS)
 
+.PHONY: test-torque
+test-torque: $(READY) ## tests that need a TORQUE installation on the PATH (root)
+	@tools/packages.sh lab
+	@$(ROOT) env PATH="$$PATH" $(PYTEST) -m torque tests/torque $(ARGS)
+
 .PHONY: lint
 lint: $(READY) ## ruff (rules and format) and mypy --strict
 	@$(BIN)/ruff check .

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from nornir_torque_vm.guestimages import build
-from nornir_torque_vm.lab import Lab, tools
+from nornir_torque_vm.lab import Lab, tools, torque_missing
 from nornir_torque_vm.lab.layout import cache_dir
 
 # How long one example takes says something about the machine's other work, not about the code.
@@ -45,6 +45,25 @@ def lab(micro: Path) -> Iterator[Lab]:
     """Two nodes, up, shared by all tests of the session: leave them as you found them."""
     remove_forgotten()
     cluster = Lab(f"test-{os.getpid()}", nodes=2)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+@pytest.fixture(scope="session")
+def torque_lab(request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Three nodes and a head with a TORQUE, up, shared by all tests of the session: leave them as they were.
+
+    Where no TORQUE is on the PATH the test is skipped, with the reason.
+    """
+    reason = why_not() or torque_missing()
+    if reason:
+        pytest.skip(reason)
+    request.getfixturevalue("micro")
+    remove_forgotten()
+    cluster = Lab(f"test-{os.getpid()}-torque", nodes=3, torque=True)
     try:
         cluster.up()
         yield cluster

@@ -52,7 +52,7 @@ def test_a_torque_that_is_not_there_is_told_before_anything_is_built(
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr("nornir_torque_vm.lab.tools.require", lambda: None)
     monkeypatch.setenv("PATH", str(cache))
-    with pytest.raises(LabError, match="no TORQUE on the PATH: pbs_server, .*; build one"):
+    with pytest.raises(LabError, match=r"no TORQUE on the PATH: pbs_server, .*; build one"):
         Lab(torque=True).up()
     assert list(cache.iterdir()) == []
 

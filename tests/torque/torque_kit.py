@@ -1,0 +1,284 @@
+"""Jobs on the lab's TORQUE: submitting them as its user, watching them, and changing what the site sets."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+import uuid
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.lab import HEAD, Lab
+from nornir_torque_vm.lab.files import SPOOL, USER
+from nornir_torque_vm.lab.spec import ENVIRONMENT, EXITED
+from nornir_torque_vm.textfile import write_text
+
+JOB_SECONDS = 30.0
+"""How long a job without guests may take from its submission to its end."""
+
+
+def as_user(argv: Sequence[str], *, cwd: str = USER.home, env: Mapping[str, str] | None = None) -> list[str]:
+    """Return the words that run ``argv`` as the lab's user, from root inside a host; dies with its parent."""
+    variables = {
+        "HOME": USER.home,
+        "USER": USER.name,
+        "LOGNAME": USER.name,
+        "SHELL": USER.shell,
+        **(env or {}),
+    }
+    return [
+        "/usr/bin/env", "-C", cwd, *(f"{name}={value}" for name, value in variables.items()),
+        "/usr/bin/setpriv", "--reuid", str(USER.uid), "--regid", str(USER.gid), "--init-groups",
+        "--pdeathsig", "KILL", *argv,
+    ]  # fmt: skip
+
+
+def user_run(
+    lab: Lab,
+    argv: Sequence[str],
+    *,
+    host: str = HEAD,
+    stdin: str | None = None,
+    cwd: str = USER.home,
+    env: Mapping[str, str] | None = None,
+    seconds: float = JOB_SECONDS,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program as the lab's user, on the head unless told otherwise.
+
+    :raises LabError: it failed and ``check`` is set, or took too long.
+    """
+    return lab.run(host, as_user(argv, cwd=cwd, env=env), input=stdin, seconds=seconds, check=check)
+
+
+def user_file(lab: Lab, name: str, text: str, mode: int = 0o700) -> str:
+    """Write a file of the user's into the common home; return its path."""
+    path = lab.root(HEAD) / USER.home[1:] / name
+    write_text(path, text, mode)
+    os.chown(path, USER.uid, USER.gid)
+    return f"{USER.home}/{name}"
+
+
+def qsub(
+    lab: Lab,
+    argv: Sequence[str] = (),
+    *,
+    stdin: str | None = None,
+    script: str | None = None,
+    host: str = HEAD,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Submit a job as the lab's user and return its id.
+
+    :param stdin: text of the job's script when it comes on standard input.
+    :param script: text of the job's script when it is a file; the file stays in the user's home.
+    :raises LabError: qsub refused; quotes its last line.
+    """
+    words = ["qsub", *argv]
+    if script is not None:
+        words.append(user_file(lab, f"job-{uuid.uuid4().hex[:8]}.sh", script))
+    return user_run(lab, words, host=host, stdin=stdin, env=env).stdout.strip()
+
+
+def jobs(lab: Lab, *selection: str) -> dict[str, dict[str, str]]:
+    """Return job id → attributes of the jobs selected, members of arrays one by one; all without a selection.
+
+    An attribute with parts has several entries, as ``qstat -f`` prints them: ``Resource_List.nodes``.
+    A job the server has forgotten is not there.
+    """
+    done = lab.run(HEAD, ["qstat", "-f", "-x", "-t", *selection], check=False)
+    if not done.stdout.strip():
+        return {}
+    rows = (dict(flat(job)) for job in ET.fromstring(done.stdout))  # noqa: S314 -- our own server's
+    return {row.pop("Job_Id"): row for row in rows}
+
+
+def flat(job: ET.Element) -> Iterator[tuple[str, str]]:
+    """Yield a job's attributes, those with parts as ``name.part``."""
+    for attribute in job:
+        if len(attribute):
+            yield from ((f"{attribute.tag}.{part.tag}", part.text or "") for part in attribute)
+        else:
+            yield attribute.tag, attribute.text or ""
+
+
+def job_attributes(lab: Lab, job_id: str) -> dict[str, str]:
+    """Return the attributes of one job, see :func:`jobs`.
+
+    :raises KeyError: the server knows no such job.
+    """
+    return jobs(lab, job_id)[job_id]
+
+
+def wait_for_state(lab: Lab, job_id: str, states: str = "C", seconds: float = JOB_SECONDS) -> dict[str, str]:
+    """Wait until a job is in one of the states (letters, e.g. ``"RC"``) and return its attributes.
+
+    :raises TimeoutError: it never was; says in which it is.
+    """
+    attributes: dict[str, str] = {}
+    for _ in Deadline.after(seconds).backoff(0.2):
+        attributes = job_attributes(lab, job_id)
+        if attributes["job_state"] in states:
+            return attributes
+    raise TimeoutError(f"{job_id} is in state {attributes.get('job_state')} after {seconds} s: {attributes}")
+
+
+def run_job(lab: Lab, argv: Sequence[str], script: str, seconds: float = JOB_SECONDS) -> dict[str, str]:
+    """Submit a script on standard input, wait until the job is over, return its attributes."""
+    return wait_for_state(lab, qsub(lab, argv, stdin=script), seconds=seconds)
+
+
+def output(lab: Lab, attributes: Mapping[str, str], stream: str = "Output") -> str:
+    """Return what a finished job wrote; ``stream`` is ``Output`` or ``Error``."""
+    host, _, path = attributes[f"{stream}_Path"].partition(":")
+    return (lab.root(host) / path.lstrip("/")).read_text(encoding="utf-8")
+
+
+def delete(lab: Lab, job_id: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Delete a job as its owner."""
+    return user_run(lab, ["qdel", *options, job_id], check=False)
+
+
+def real_qsub(lab: Lab) -> str:
+    """Return the path of TORQUE's own qsub in the lab's hosts."""
+    return lab.run(HEAD, ["sh", "-c", "command -v qsub"]).stdout.strip()
+
+
+def set_submit_filter(lab: Lab, path: str | None, host: str = HEAD) -> None:
+    """Make ``path`` the submit filter of a submit host; None: no filter, as the lab has it."""
+    config = lab.root(host) / SPOOL[1:] / "torque.cfg"
+    if path is None:
+        config.unlink(missing_ok=True)
+    else:
+        write_text(config, f"SUBMITFILTER {path}\n", 0o644)
+
+
+def mom_pid(lab: Lab, node: str) -> int:
+    """Return the process id of a node's MOM, as seen inside the node."""
+    return int((lab.root(node) / SPOOL[1:] / "mom_priv/mom.lock").read_text().strip("\n\0"))
+
+
+def signal_mom(lab: Lab, node: str, name: str) -> None:
+    """Send a signal (``HUP``, ``KILL`` …) to a node's MOM, and to none of its children."""
+    lab.run(node, ["kill", "-s", name, str(mom_pid(lab, node))])
+
+
+def start_mom(lab: Lab, node: str, *options: str) -> None:
+    """Start a MOM again after its end, as a site would; the lab takes the node for healthy again."""
+    lab.run(node, ["pbs_mom", *options])
+    (lab.root(node) / EXITED[1:] / "pbs_mom").unlink(missing_ok=True)
+
+
+def configure_mom(lab: Lab, node: str, *lines: str) -> str:
+    """Append lines to a MOM's config and make it read them; return the old text for :func:`restore_mom`."""
+    config = lab.root(node) / SPOOL[1:] / "mom_priv/config"
+    before = config.read_text()
+    restore_mom(lab, node, before + "".join(f"{line}\n" for line in lines))
+    return before
+
+
+def restore_mom(lab: Lab, node: str, text: str) -> None:
+    """Replace a MOM's config and make it read it."""
+    write_text(lab.root(node) / SPOOL[1:] / "mom_priv/config", text, 0o644)
+    signal_mom(lab, node, "HUP")
+
+
+def mom_file(lab: Lab, node: str, name: str, text: str, mode: int = 0o500) -> Path:
+    """Write a hook, or another file, into a node's mom_priv; return its path from here, to be unlinked."""
+    path = lab.root(node) / SPOOL[1:] / "mom_priv" / name
+    write_text(path, text, mode)
+    return path
+
+
+def node_state(lab: Lab, node: str) -> str:
+    """Return a node's state in the server's words."""
+    return next(found.torque for found in lab.status() if found.name == node)
+
+
+def eventually(true: Callable[[], object], seconds: float = JOB_SECONDS) -> None:
+    """Look with growing pauses until the condition holds.
+
+    :raises TimeoutError: it never did.
+    """
+    for _ in Deadline.after(seconds).backoff(0.5):
+        if true():
+            return
+    raise TimeoutError(f"not within {seconds} s")
+
+
+class Terminal:
+    """A program of the user's at a terminal of its own, e.g. ``qsub -I``.
+
+    A context manager; what has been printed so far is in ``text``, with the terminal's line ends.
+    """
+
+    def __init__(self, lab: Lab, argv: Sequence[str], *, host: str = HEAD) -> None:
+        path = lab.run(host, ["sh", "-c", 'printf %s "$PATH"']).stdout
+        words = [*lab.enter(host), *as_user(argv)]
+        self.text = ""
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            try:
+                os.execve(words[0], words, {**ENVIRONMENT, "PATH": path, "TERM": "xterm"})  # noqa: S606 -- no shell
+            finally:
+                os._exit(127)
+
+    def send(self, text: str) -> None:
+        """Type."""
+        os.write(self._fd, text.encode())
+
+    def expect(self, text: str, seconds: float = JOB_SECONDS) -> str:
+        """Wait until ``text`` is printed; return all that was printed up to now.
+
+        :raises TimeoutError: it was not, or the program ended before.
+        """
+        until = time.monotonic() + seconds
+        while text not in self.text:
+            if not self._read(until):
+                raise TimeoutError(f"no {text!r} within {seconds} s, only {self.text!r}")
+        return self.text
+
+    def wait(self, seconds: float = JOB_SECONDS) -> int:
+        """Wait for the program's end and return its exit code.
+
+        :raises TimeoutError: it goes on.
+        """
+        until = time.monotonic() + seconds
+        while self._read(until):
+            pass
+        while time.monotonic() < until:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                self._pid = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.02)
+        raise TimeoutError(f"still running after {seconds} s: {self.text!r}")
+
+    def _read(self, until: float) -> bool:
+        """Collect what is printed next; False at the end of all output, or when the time is up."""
+        if not select.select([self._fd], [], [], max(0.0, until - time.monotonic()))[0]:
+            return False
+        try:
+            data = os.read(self._fd, 65536)
+        except OSError:  # EIO: nobody has the terminal open any more
+            data = b""
+        self.text += data.decode(errors="replace")
+        return bool(data)
+
+    def __enter__(self) -> Self:
+        """Return the terminal."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Hang up, and end the program if that does not."""
+        os.close(self._fd)
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
