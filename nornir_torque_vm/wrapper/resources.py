@@ -122,8 +122,7 @@ def _shown(value: str) -> str:
 
 def _memory(given: Mapping[str, str], need: Need, spec: NodeSpec, *, request_mem: bool) -> dict[str, str]:
     """Return the memory resources that are too small or missing, at what they have to be."""
-    per_process = -(-need.memory // min(spec.ppns))
-    per_process = -(-per_process // MEBIBYTE) * MEBIBYTE
+    per_process = -(-need.memory // (min(spec.ppns) * MEBIBYTE)) * MEBIBYTE
     per_job = spec.nodes * need.memory
     least = {"mem": per_job, "vmem": per_job, "pmem": per_process, "pvmem": per_process}
     asked = dict(given)

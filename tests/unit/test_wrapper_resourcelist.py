@@ -28,6 +28,7 @@ from nornir_torque_vm.wrapper.resourcelist import SITE_BYTES, check_fits, read_r
         (["other=x'y,z'"], {"other": "y,z"}),
         (["hostlist=n[1,2],mem=1gb"], {"hostlist": "n[1,2]", "mem": "1gb"}),
         (["a=[1,b=2],c=3,d=[4,e=5"], {"a": "[1,b=2]", "c": "3", "d": "[4,e=5"}),
+        (["a='[1',b=2,c=3"], {"a": "[1", "b": "2", "c": "3"}),
         (["gpus=2"], {"gres": "gpus:2"}),
         (["gpus=2,gres=matlab:1"], {"gres": "matlab:1"}),
         (["gres=matlab:1,gpus=2"], {"gres": "gpus:2"}),

@@ -93,9 +93,9 @@ def change(after: str, before: str) -> str:
             6,
         ),
         (
-            ["nodes=" + "+".join(f"cluster-node-{number}:ppn={number + 3}" for number in range(4))],
-            "nodes=" + "+".join(f"cluster-node-{number}:ppn={max(4, number + 3)}:vm" for number in range(4)),
-            change("nodes=…cluster-node-0:ppn=4:vm…", "nodes=…cluster-node-0:ppn=3…"),
+            ["nodes=" + "+".join(f"cluster-node-{number}:ppn={6 - number}" for number in range(4))],
+            "nodes=" + "+".join(f"cluster-node-{number}:ppn={max(4, 6 - number)}:vm" for number in range(4)),
+            change("nodes=…cluster-node-3:ppn=4:vm…", "nodes=…cluster-node-3:ppn=3…"),
             4,
         ),
         (
@@ -188,6 +188,7 @@ OTHER_WAY = "does not say what each node gives its guests"
         (["trl=2@500:4@250"], f"-l trl=2@500:4@250 {OTHER_WAY}; write -l nodes=N:ppn=M instead"),
         (["geometry='(0,1)'"], f"-l geometry=(0,1) {OTHER_WAY}; write -l nodes=N:ppn=M instead"),
         (["select=2:ncpus=4:mem=4gb:arch=linux"], f"-l select='2:ncpus=4:mem=4gb:arch=linux' {OTHER_WAY}; "),
+        (["procs=" + "9" * 5000], f"-l procs='{'9' * 58}… {OTHER_WAY}; write -l nodes=N:ppn=M instead"),
         (["procs=\x1b[2J"], f"-l procs='\\x1b[2J' {OTHER_WAY}; write -l nodes=N:ppn=M instead"),
         (["nodes=2:ppn=2:ppn=4"], "nodes='2:ppn=2:ppn=4' states ppn= more than once for the same nodes; "),
         (["nodes=0"], "nodes='0' asks for 0 nodes; ask for 1 at least"),
@@ -251,6 +252,11 @@ def test_a_node_file_needs_nodes() -> None:
 def test_the_reason_names_what_was_raised(texts: list[str], reason: str) -> None:
     """Where the caller gives no reason in words, the numbers are one."""
     assert asked(*texts, need=Need(4, 4608 * M)).sentence.endswith(f": {reason}")
+
+
+def test_memory_of_each_processor_is_rounded_up() -> None:
+    """One byte more than 4 times 1152mb is not met by 1152mb."""
+    assert asked("nodes=1:ppn=4:vm,pmem=1mb", need=Need(4, 4608 * M + 1)).additions == {"pmem": "1153mb"}
 
 
 def test_a_message_repeats_nothing_that_does_not_print() -> None:
