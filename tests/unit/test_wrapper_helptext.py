@@ -12,6 +12,7 @@ from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.settings import SETTINGS, Settings
 from nornir_torque_vm.wrapper.helptext import WIDTH, command_help, default_of, keys_help
 from nornir_torque_vm.wrapper.options import OWN_OPTIONS
+from nornir_torque_vm.wrapper.qsub import OWN_WORDS
 
 NAMES = [key.name for key in KEYS]
 
@@ -65,6 +66,11 @@ def test_the_command_shows_its_own_options() -> None:
         assert re.search(rf"^  {re.escape(name)} +{re.escape(about)}$", text, re.MULTILINE)
     assert "-vm help" in text
     assert "man vsub" in text
+
+
+def test_the_options_shown_are_those_the_wrapper_knows() -> None:
+    """No more and no fewer; ``--help`` and ``-vm help`` aside."""
+    assert {name for name, _ in OWN_OPTIONS} == OWN_WORDS
 
 
 @pytest.mark.parametrize("text", [keys_help(Settings()), command_help()], ids=["keys", "command"])
