@@ -10,6 +10,8 @@ from nornir_torque_vm.nodefile import HOST_PATTERN
 from nornir_torque_vm.settings_guests import GuestSettings
 
 _QSUB = "/usr/local/bin/qsub"
+_GPU_MODES = "shared|exclusive|exclusive_thread|exclusive_process|default|reseterr|prohibited"
+"""Words that mean something else to TORQUE after ``gpus=`` in ``nodes=``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,7 @@ class SubmitSettings(GuestSettings):
         AbsPath(empty=True), "", "the site's own submit filter, which runs before ours; empty: none"
     )
     node_property: str = setting(
-        Text(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", "a node property", empty=True),
+        Text(rf"(?!(?:{_GPU_MODES})\Z)[A-Za-z][A-Za-z0-9_.-]{{0,63}}", "a node property", empty=True),
         "vm",
         "property of the nodes that run guests; VM jobs ask for it; empty: every node does",
     )

@@ -157,7 +157,10 @@ LIMITS: dict[str, tuple[list[object], list[object]]] = {
     "real_qsub_on_server": (["/usr/bin/qsub"], ["", "qsub"]),
     "real_qsub_on_nodes": (["/usr/bin/qsub"], ["", "qsub"]),
     "site_submit_filter": (["", "/f"], ["f"]),
-    "node_property": (["", "vm", "kvm_node-1.x", "a" * 64], ["1a", "a b", "a:b", "a+b", "a#b", "a" * 65]),
+    "node_property": (
+        ["", "vm", "kvm_node-1.x", "a" * 64],
+        ["1a", "a b", "a:b", "a+b", "a#b", "a" * 65, "shared"],
+    ),
     "pbs_exclusive_node_alloc": BOOLEANS,
     "request_mem": BOOLEANS,
     "iocm_enabled": BOOLEANS,
