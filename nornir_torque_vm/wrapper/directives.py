@@ -242,14 +242,15 @@ def add_options(script: bytes, header: Header, words: Sequence[str]) -> bytes:
     They go into the last directive, behind its options; there are as many lines as before.
 
     :param header: of this script, before :func:`neutralise`; it has a directive and no fault.
-    :raises RequestError: the directive would become longer than qsub reads.
+    :raises RequestError: the directive would become longer than qsub reads, or its prefix is odd.
     :raises ValueError: no directive, or a word that no directive can hold (newline, NUL).
     """
     if not header.directives:
         raise ValueError("must have a directive")
     last = header.directives[-1]
     text = b" " + b" ".join(quote(os.fsencode(word)) for word in words)
-    if last.stop - last.start + len(text) + 1 >= MAX_LINE or len(last.words) + len(words) > MAX_WORDS:
+    too_long = last.stop - last.start + len(text) + 1 >= MAX_LINE or len(last.words) + len(words) > MAX_WORDS
+    if too_long or header.prefix.endswith((b"\\", b"\n")):  # such a prefix takes part in joining lines
         raise RequestError(
             f"script line {last.line}: no room for the options the guests need",
             hint="write -vm into a directive of its own, the last one",
