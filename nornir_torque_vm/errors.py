@@ -4,6 +4,7 @@
 
     TorqueVMError                 blame: SITE unless said otherwise
     ├─ SettingsError              the settings file is wrong
+    ├─ InstallError               this host cannot be set up, or not without harm
     ├─ InventoryError             the nodefile, host list or inventory is wrong
     ├─ RequestError               USER: the -vm request is wrong or forbidden
     ├─ ImageError                 the image cannot be used (USER when it is the user's choice)
@@ -75,6 +76,10 @@ class TorqueVMError(Exception):
 
 class SettingsError(TorqueVMError, ValueError):
     """The settings file cannot be used."""
+
+
+class InstallError(TorqueVMError):
+    """The site kit cannot be put in place, or not without harm to what is there."""
 
 
 class InventoryError(TorqueVMError, ValueError):

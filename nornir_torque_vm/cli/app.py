@@ -28,6 +28,10 @@ COMMANDS = {
     "guests": ("nornir_torque_vm.cli.guests", "List the guests that exist on nodes."),
     "health": ("nornir_torque_vm.cli.guests", "Check that running guests answer as they should."),
     "image": ("nornir_torque_vm.cli.image", "Build and list guest images."),
+    "install": (
+        "nornir_torque_vm.cli.install",
+        "Put the site kit in place on this host, by role, and take it away again.",
+    ),
     "lab": ("nornir_torque_vm.cli.lab", "Bring a cluster in a box up and down, look at it, enter it."),
     "run": ("nornir_torque_vm.cli.run", "Run a job script in guests, without a TORQUE at hand."),
 }

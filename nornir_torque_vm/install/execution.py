@@ -1,0 +1,91 @@
+"""Carrying out a plan: every file appears whole or not at all, and the list of what is ours never lags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from nornir_torque_vm.errors import InstallError
+from nornir_torque_vm.install.ground import settled
+from nornir_torque_vm.install.manifest import NAME as MANIFEST
+from nornir_torque_vm.install.manifest import Manifest
+from nornir_torque_vm.install.model import Action, Verb
+from nornir_torque_vm.install.planning import Plan
+from nornir_torque_vm.rootdir import RootDir
+
+_WRITES = {Verb.CREATE, Verb.UPDATE, Verb.EDIT, Verb.RESTORE}
+
+
+def carry_out(plan: Plan, prefix: str, compile_settings: Callable[[str], object]) -> None:
+    """Do what the plan says.
+
+    What is going to be ours is written down before it is made, and what no longer is only afterwards:
+    a run that is killed can be repeated or taken back.
+
+    :param compile_settings: called with the settings' directory where the plan says COMPILE.
+    :raises InstallError, StateError: something cannot be done; what was done until then stays.
+    """
+    if plan.idle:
+        return
+    manifest = f"{prefix}/{MANIFEST}"
+    make_directory(prefix)
+    _save(manifest, plan.before.union(plan.after))
+    for action in plan.actions:
+        _do(action, compile_settings)
+    if plan.after.empty:
+        remove(manifest)
+        if prefix in plan.before.directories:
+            remove(prefix)
+    else:
+        _save(manifest, plan.after)
+
+
+def _do(action: Action, compile_settings: Callable[[str], object]) -> None:
+    if action.verb is Verb.MAKE:
+        make_directory(action.path)
+    elif action.verb in _WRITES:
+        write(action.path, action.content or b"", action.mode)
+    elif action.verb is Verb.COMPILE:
+        compile_settings(str(PurePosixPath(action.path).parent))
+    elif action.verb is Verb.REMOVE:
+        remove(action.path)
+
+
+def write(path: str, content: bytes, mode: int | None) -> None:
+    """Write a file whole, behind root's links; it keeps its owner, and its mode where none is given."""
+    real = Path(settled(path))
+    there = real.stat() if real.exists() else None
+    owner = (there.st_uid, there.st_gid) if there else None
+    if mode is None:
+        mode = there.st_mode & 0o7777 if there else 0o644
+    with RootDir.at(real.parent) as directory:
+        directory.write(real.name, content, mode=mode, owner=owner)
+
+
+def make_directory(path: str) -> None:
+    """Make a directory that everybody may enter, parents included; one that is there stays as it is."""
+    real = Path(settled(path))
+    missing = [part for part in (real, *real.parents) if not part.exists()]
+    try:
+        for part in reversed(missing):
+            part.mkdir()
+            part.chmod(0o755)  # whatever the umask
+    except OSError as error:
+        raise InstallError(f"cannot make the directory {path}: {error.strerror}") from None
+
+
+def remove(path: str) -> None:
+    """Remove a file, or a directory if nothing is in it; what is gone already is fine."""
+    real = Path(settled(path))
+    try:
+        if real.is_dir():
+            if next(real.iterdir(), None) is None:
+                real.rmdir()
+        else:
+            real.unlink(missing_ok=True)
+    except OSError as error:
+        raise InstallError(f"cannot remove {path}: {error.strerror}") from None
+
+
+def _save(path: str, manifest: Manifest) -> None:
+    write(path, manifest.to_json(), 0o644)
