@@ -89,15 +89,27 @@ def is_server(server: str, hostname: str) -> bool:
     return names[0].partition(".")[0] == names[1].partition(".")[0]
 
 
-def is_front(path: str, front: str) -> bool:
-    """Whether ``path`` leads to ``front`` or to another copy of it."""
+def is_front(path: str, front: str, mark: bytes = FRONT_MARK) -> bool:
+    """Whether ``path`` leads to ``front`` or to another copy of it, in which ``mark`` occurs."""
     try:
         if front and os.path.samefile(path, front):  # noqa: PTH121 - pathlib costs the wrapper milliseconds
             return True
         with open(path, "rb") as file:  # noqa: PTH123 - same
-            return file.read(_MARK_WITHIN).find(FRONT_MARK) >= 0
+            return file.read(_MARK_WITHIN).find(mark) >= 0
     except OSError:
         return False  # what cannot be looked at is left to exec, which says why
+
+
+def check_host(settings: Settings, hostname: str) -> None:
+    """Refuse a job with guests on a host that the site has switched off for them.
+
+    :raises RequestError: ``hostname`` is one.
+    """
+    if settings.disabled_hosts_list.matches(hostname):
+        raise RequestError(
+            f"jobs with guests are not submitted on {hostname}, by disabled_hosts_list",
+            hint="submit on another host, or without -vm",
+        )
 
 
 def other_qsub(search_path: str, front: str) -> str:
