@@ -106,7 +106,9 @@ def outcome(words: Sequence[str]) -> int:
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):
         return complain("interrupted", 128 + signal.SIGINT)
-    except (BrokenPipeError, SystemExit):  # click makes a SystemExit of it
+    except (BrokenPipeError, SystemExit) as exc:  # click makes a SystemExit of a broken pipe
+        if isinstance(exc, SystemExit) and not exc.code:
+            return 0  # click has answered a shell that completes a line
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 128 + signal.SIGPIPE
     except Exception as exc:  # noqa: BLE001 - people get a sentence, whatever it is
