@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from torque_kit import (
-    Terminal,
     configure_mom,
     delete,
     eventually,
@@ -26,12 +25,14 @@ from torque_kit import (
     restore_mom,
     run_job,
     set_submit_filter,
+    settings,
     signal_mom,
     start_mom,
     user_file,
     user_run,
     wait_for_state,
 )
+from torque_terminal import Terminal
 
 from nornir_torque_vm.lab import HEAD, Lab, health, processes, record
 from nornir_torque_vm.lab.torque import PROPERTY
@@ -180,6 +181,15 @@ class TestSite:
         assert "jobtype" not in job_attributes(filtered, other)
         delete(filtered, job)
         delete(filtered, other)
+
+    def test_settings_change_for_a_while(self, torque_lab: Lab) -> None:
+        """On the head and the nodes, for whoever reads them there, also the user."""
+        code = "from nornir_torque_vm.settings import load; print(load().timeout)"
+        argv = [sys.executable, "-I", "-c", code]
+        with settings(torque_lab, {"timeout": 77}):
+            assert user_run(torque_lab, argv).stdout == "77.0\n"
+            assert torque_lab.run("node3", argv).stdout == "77.0\n"
+        assert user_run(torque_lab, argv).stdout != "77.0\n"
 
     def test_a_mom_takes_a_new_config_without_a_restart(self, torque_lab: Lab) -> None:
         """As an installed job starter needs it; a program in every job's place shows."""

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import pty
-import select
-import signal
 import subprocess
-import time
+import tomllib
 import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.lab import HEAD, Lab
-from nornir_torque_vm.lab.files import SPOOL, USER
-from nornir_torque_vm.lab.spec import ENVIRONMENT, EXITED
+from nornir_torque_vm.lab.files import SPOOL, USER, toml
+from nornir_torque_vm.lab.spec import EXITED
 from nornir_torque_vm.textfile import write_text
 
 JOB_SECONDS = 30.0
@@ -74,14 +71,16 @@ def qsub(
     script: str | None = None,
     host: str = HEAD,
     env: Mapping[str, str] | None = None,
+    program: str = "qsub",
 ) -> str:
     """Submit a job as the lab's user and return its id.
 
+    :param program: what submits it, called like qsub.
     :param stdin: text of the job's script when it comes on standard input.
     :param script: text of the job's script when it is a file; the file stays in the user's home.
     :raises LabError: qsub refused; quotes its last line.
     """
-    words = ["qsub", *argv]
+    words = [program, *argv]
     if script is not None:
         words.append(user_file(lab, f"job-{uuid.uuid4().hex[:8]}.sh", script))
     return user_run(lab, words, host=host, stdin=stdin, env=env).stdout.strip()
@@ -160,6 +159,27 @@ def set_submit_filter(lab: Lab, path: str | None, host: str = HEAD) -> None:
         write_text(config, f"SUBMITFILTER {path}\n", 0o644)
 
 
+def site_file(lab: Lab, host: str, name: str, text: str, mode: int = 0o644) -> Path:
+    """Write a file into a host's own /etc/torque-vm; return its path from here, to be unlinked."""
+    path = lab.root(host) / "etc/torque-vm" / name
+    write_text(path, text, mode)
+    return path
+
+
+@contextlib.contextmanager
+def settings(lab: Lab, changes: Mapping[str, object], *hosts: str) -> Iterator[None]:
+    """Change settings of the hosts (none: the head and all nodes) for a while, by name."""
+    files = [lab.root(host) / "etc/torque-vm/settings.toml" for host in hosts or (HEAD, *lab.node_names)]
+    before = {path: path.read_text() for path in files}
+    try:
+        for path, text in before.items():
+            write_text(path, toml(tomllib.loads(text) | dict(changes)), 0o644)
+        yield
+    finally:
+        for path, text in before.items():
+            write_text(path, text, 0o644)
+
+
 def mom_pid(lab: Lab, node: str) -> int:
     """Return the process id of a node's MOM, as seen inside the node."""
     return int((lab.root(node) / SPOOL[1:] / "mom_priv/mom.lock").read_text().strip("\n\0"))
@@ -211,74 +231,3 @@ def eventually(true: Callable[[], object], seconds: float = JOB_SECONDS) -> None
         if true():
             return
     raise TimeoutError(f"not within {seconds} s")
-
-
-class Terminal:
-    """A program of the user's at a terminal of its own, e.g. ``qsub -I``.
-
-    A context manager; what has been printed so far is in ``text``, with the terminal's line ends.
-    """
-
-    def __init__(self, lab: Lab, argv: Sequence[str], *, host: str = HEAD) -> None:
-        path = lab.run(host, ["sh", "-c", 'printf %s "$PATH"']).stdout
-        words = [*lab.enter(host), *as_user(argv)]
-        self.text = ""
-        self._pid, self._fd = pty.fork()
-        if self._pid == 0:
-            try:
-                os.execve(words[0], words, {**ENVIRONMENT, "PATH": path, "TERM": "xterm"})  # noqa: S606 -- no shell
-            finally:
-                os._exit(127)
-
-    def send(self, text: str) -> None:
-        """Type."""
-        os.write(self._fd, text.encode())
-
-    def expect(self, text: str, seconds: float = JOB_SECONDS) -> str:
-        """Wait until ``text`` is printed; return all that was printed up to now.
-
-        :raises TimeoutError: it was not, or the program ended before.
-        """
-        until = time.monotonic() + seconds
-        while text not in self.text:
-            if not self._read(until):
-                raise TimeoutError(f"no {text!r} within {seconds} s, only {self.text!r}")
-        return self.text
-
-    def wait(self, seconds: float = JOB_SECONDS) -> int:
-        """Wait for the program's end and return its exit code.
-
-        :raises TimeoutError: it goes on.
-        """
-        until = time.monotonic() + seconds
-        while self._read(until):
-            pass
-        while time.monotonic() < until:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                self._pid = 0
-                return os.waitstatus_to_exitcode(status)
-            time.sleep(0.02)
-        raise TimeoutError(f"still running after {seconds} s: {self.text!r}")
-
-    def _read(self, until: float) -> bool:
-        """Collect what is printed next; False at the end of all output, or when the time is up."""
-        if not select.select([self._fd], [], [], max(0.0, until - time.monotonic()))[0]:
-            return False
-        try:
-            data = os.read(self._fd, 65536)
-        except OSError:  # EIO: nobody has the terminal open any more
-            data = b""
-        self.text += data.decode(errors="replace")
-        return bool(data)
-
-    def __enter__(self) -> Self:
-        """Return the terminal."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Hang up, and end the program if that does not."""
-        os.close(self._fd)
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
