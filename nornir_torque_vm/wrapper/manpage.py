@@ -58,7 +58,8 @@ def _description() -> Iterator[str]:
         "`vsub` is qsub(1) of TORQUE with one more option, `-vm`. A job with it runs inside virtual "
         "machines, called guests, which are booted for this job on the nodes TORQUE gives it, and destroyed "
         "after it. The job script stays what it is: it starts in the first guest, with its output, its "
-        "arguments, its signals and, for an interactive job, the terminal."
+        "arguments and its signals. Interactive jobs are submitted with their request, but nodes do not "
+        "start them in guests yet."
     )
     yield paragraph(
         "Without `-vm`, on the command line or in the script, the real `qsub` gets exactly the words that "
@@ -85,8 +86,9 @@ def _options() -> Iterator[str]:
         yield item(f"`{name}`", f"{text[0].upper()}{text[1:]}.")
     yield item("`--help`", "Of `vsub`: its own options.")
     yield paragraph(
-        "Not together with a request for guests, because guests need them or could not keep the promise: "
-        "`-T`, `-l other=`, `-L`, `-l procs=`, `-l ncpus=`, `-l size=` and `-l mpp`*...*"
+        "Not together with a request for guests: `-T` and `-l other=`, which the request itself needs, and "
+        "the ways to ask for processors that do not say what each node gives: `-L`, `-l procs=`, `-l ncpus=`, "
+        "`-l size=`, `-l mpp`*...*"
     )
 
 
@@ -156,16 +158,21 @@ def _changes() -> Iterator[str]:
         "so that the job gets nodes that can run guests. Without `nodes=`, one node is asked for.",
     )
     yield item(
-        "`-l mem=`, `pmem=`, `vmem=`, `pvmem=`",
-        "Raised, where given, to the memory of the guests and of the node itself.",
+        "`-l mem=`, `vmem=`",
+        "Raised, where given, to the memory of all guests of the job and of their nodes; `mem` is added "
+        "where the site wants it. `pmem` and `pvmem` are raised to one processor's share of it.",
     )
     yield item(
         "`-l naccesspolicy=uniqueuser`",
         "Added where the site gives a node to one user at a time, unless the job says otherwise.",
     )
+    yield item(
+        "`-N` *name*",
+        "Added when TORQUE gets a copy of the script, so that the job is called after your file as always.",
+    )
     yield paragraph(
-        "When something was raised, one line on standard error says so. `--dry-run` shows all of it. Guests "
-        "need time to boot, within the limit that the site sets (`timeout`)."
+        "When a number was raised, one line on standard error says so. `--dry-run` shows all of it. Guests "
+        "have to boot within the time that the site sets (`timeout`); the job's `walltime` begins after that."
     )
 
 
@@ -187,14 +194,15 @@ def _surroundings() -> Iterator[str]:
     yield item("`0`", "Help, images or an explanation were shown.")
     yield item("`1`", "The site has to mend something, such as its settings. Nothing was submitted.")
     yield item("`2`", "The request or the command line has to be changed. Nothing was submitted.")
+    yield item("`126`, `127`", "The real qsub cannot be executed, or is not where the settings say.")
 
 
 def _examples() -> Iterator[str]:
     yield section("EXAMPLES")
     yield paragraph("Two nodes, on each of them two guests of two processors and 4 GiB:")
     yield example(("vsub -l nodes=2 -vm vms_per_node=2,vcpus=2,ram=4G job.sh",))
-    yield paragraph("A shell in a guest, of an image other than the default:")
-    yield example(("vsub -I -vm img=debian.qcow2",))
+    yield paragraph("An image other than the default, and arguments for the script:")
+    yield example(("vsub -vm img=debian.qcow2 -F 'input.dat 3' job.sh",))
     yield paragraph("Ten jobs, each in guests of its own; what would be submitted:")
     yield example(("vsub --dry-run -t 1-10 -vm vcpus=4 job.sh",))
     yield section("SEE ALSO")
