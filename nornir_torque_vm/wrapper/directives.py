@@ -248,16 +248,16 @@ def add_options(script: bytes, header: Header, words: Sequence[str]) -> bytes:
     if not header.directives:
         raise ValueError("must have a directive")
     last = header.directives[-1]
+    behind = [option.last for option in last.command.options if option.last < last.command.end]
+    place = last.spans[behind[-1]][-1][1] if behind else last.body
     text = b" " + b" ".join(quote(os.fsencode(word)) for word in words)
-    too_long = last.stop - last.start + len(text) + 1 >= MAX_LINE or len(last.words) + len(words) > MAX_WORDS
+    text += b"" if behind else b" "  # a word may be glued to the prefix
+    too_long = last.stop - last.start + len(text) >= MAX_LINE or len(last.words) + len(words) > MAX_WORDS
     if too_long or header.prefix.endswith((b"\\", b"\n")):  # such a prefix takes part in joining lines
         raise RequestError(
             f"script line {last.line}: no room for the options the guests need",
             hint="write -vm into a directive of its own, the last one",
         )
-    behind = [option.last for option in last.command.options if option.last < last.command.end]
-    place = last.spans[behind[-1]][-1][1] if behind else last.body
-    text += b"" if behind else b" "  # a word may be glued to the prefix
     blanked = _blanked(script, last)
     place -= last.start
     head = neutralise(script[: last.start], dataclasses.replace(header, directives=header.directives[:-1]))
