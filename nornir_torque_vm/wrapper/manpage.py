@@ -87,8 +87,8 @@ def _options() -> Iterator[str]:
     yield item("`--help`", "Of `vsub`: its own options.")
     yield paragraph(
         "Not together with a request for guests: `-T` and `-l other=`, which the request itself needs, and "
-        "the ways to ask for processors that do not say what each node gives: `-L`, `-l procs=`, `-l ncpus=`, "
-        "`-l size=`, `-l mpp`*...*"
+        "the ways to ask for processors that do not say what each node gives: `-L`, `-l procs=`, "
+        "`-l ncpus=`, `-l size=`, `-l mpp`*...*"
     )
 
 
