@@ -160,6 +160,7 @@ def test_bash_knows_keys_in_any_case_and_inside_quotes(place: Path) -> None:
             terminal.complete('qsub -vm "vcpus=1,img=mi')[0].rstrip('" ')
             == 'qsub -vm "vcpus=1,img=micro.qcow2'
         )
+        assert terminal.complete('qsub -vm "img=mi')[0].rstrip('" ') == 'qsub -vm "img=micro.qcow2'
         assert "vcpus=" not in terminal.complete("qsub -vm VCPUS=1,vc")[1]
         assert terminal.complete("qsub -vm metadata=oth")[0].rstrip() == r"qsub -vm metadata=other\ file"
     finally:
@@ -194,6 +195,7 @@ def test_bash_does_not_replace_a_completion_it_cannot_ask(place: Path) -> None:
     try:
         assert terminal.complete("qsub fi")[0].rstrip() == "qsub first"
         assert terminal.complete("vsub -vm img=mi")[0] == "vsub -vm img=micro.qcow2"
+        assert terminal.complete("vsub -j o")[0].rstrip() == "vsub -j oe"
     finally:
         terminal.close()
 
