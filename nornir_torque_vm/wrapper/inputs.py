@@ -33,10 +33,9 @@ class StandardInput:
 
 
 def read_script(path: str) -> bytes | None:
-    """Return the content of a script, None if qsub itself will refuse it and say why.
+    """Return the content of a script, None if qsub cannot read it either and says why.
 
-    TORQUE 6.1.3, src/cmds/qsub_functions.c: main_func takes a regular file it can read, get_script
-    refuses one in which a line ends in CR LF.
+    TORQUE 6.1.3, src/cmds/qsub_functions.c: main_func takes regular files only.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -45,12 +44,11 @@ def read_script(path: str) -> bytes | None:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return None
-        content = _read_from(fd, 0)
+        return _read_from(fd, 0)
     except OSError:
         return None
     finally:
         os.close(fd)
-    return None if b"\r\n" in content else content
 
 
 def read_stdin() -> StandardInput:

@@ -144,18 +144,12 @@ class Wrapper:
         """Submit a job with guests, or show what would be submitted."""
         if self.trouble:
             raise self.trouble
-        if self.settings.disabled_hosts_list.matches(self.host):
-            raise RequestError(
-                f"jobs with guests are not submitted on {self.host}, by disabled_hosts_list",
-                hint="submit on another host, or without -vm",
-            )
-        if found.header.fault and (dry_run or not refused):
-            raise RequestError(found.header.fault)
-        if refused and dry_run:
-            raise RequestError(f"the script {found.call.script_name} cannot be read")
+        runtime.check_host(self.settings, self.host)
         real = self._real_qsub()
-        if refused:
+        if refused and not dry_run:
             runtime.become(real, refused_by_qsub(found))
+        if refused or found.header.fault:
+            raise RequestError(found.header.fault or f"the script {found.call.script_name} cannot be read")
         submission = self._composed(found)
         if not dry_run:
             self._become_marked(real, submission)
