@@ -84,9 +84,13 @@ def read_file(path: str) -> Found | None:
 
 
 def closed_to_users(paths: Iterable[str]) -> str:
-    """Return the first directory on the way to one of ``paths`` that not everybody can enter; or ""."""
+    """Return the first directory that not everybody can enter on the way to ``paths``, "" if none.
+
+    A link's target counts: an interpreter in a virtual environment is one.
+    """
     for path in paths:
-        for parent in reversed(PurePosixPath(path).parents):
+        behind = PurePosixPath(os.path.realpath(path))
+        for parent in (*reversed(PurePosixPath(path).parents), *reversed(behind.parents)):
             status = _status(str(parent))
             if status is not None and stat.S_ISDIR(status.st_mode) and not status.st_mode & stat.S_IXOTH:
                 return str(parent)

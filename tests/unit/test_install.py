@@ -587,6 +587,14 @@ def test_the_command_needs_nothing_but_click() -> None:
     assert loaded & {"nornir", "libvirt", "paramiko", "netmiko", "rich", "jinja2", "cryptography"} == set()
 
 
+def test_a_host_without_click_is_told_how_to_get_it() -> None:
+    """``pip install nornir-torque-vm`` alone brings what the wrapper needs, not the command."""
+    code = "import sys; sys.modules['click'] = None; from nornir_torque_vm.cli import main; main()"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "torque-vm: this command needs click: pip install 'nornir-torque-vm[submit]'\n"
+
+
 def test_every_verb_is_said_in_the_same_word_everywhere() -> None:
     """The table's words are those of the documentation."""
     assert {verb.value for verb in Verb} == {

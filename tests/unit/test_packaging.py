@@ -169,7 +169,7 @@ def pins() -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("extra", ["node", "dev"])
+@pytest.mark.parametrize("extra", ["submit", "node", "dev"])
 def test_pins_satisfy_the_extras(extra: str) -> None:
     """What is tested is what pyproject.toml promises to work with."""
     pinned = pins()
