@@ -37,7 +37,7 @@ MAX_LINE = 32768
 MAX_WORDS = 128
 """TORQUE's MAX_ARGV_LEN: words a directive can have; more of them overwrite qsub's memory."""
 
-_DOS_PIECE = 2048
+_DOS_PIECE = 2048  # ``isWindowsFormat`` reads a file with this buffer, before anything else does
 _TEXT = bytes(range(0x20, 0x7F)) + BLANKS
 _TEXT_LOOKED_AT = 50
 
@@ -279,8 +279,8 @@ def _comment(script: bytes, directive: Directive, marker: bytes) -> bytes:
     for line in script[directive.start : directive.stop].split(b"\n"):
         bare = line.lstrip(BLANKS)
         commented = line[: len(line) - len(bare)] + b"#" + bare if bare else line
-        if _after_prefix(commented, marker) or len(commented) + 1 >= MAX_LINE:
-            return b""
+        if _after_prefix(commented, marker) or len(commented) + 1 >= _DOS_PIECE:
+            return b""  # the byte more must not bring a carriage return to the end of a piece
         lines.append(commented)
     from_line_start = script[: directive.start][-1:] in {b"", b"\n"}
     to_line_end = not lines[-1] or directive.stop == len(script)

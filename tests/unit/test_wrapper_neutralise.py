@@ -32,9 +32,9 @@ LINES = MAX_LINE - 1
         # where a comment would be a directive, or too long
         (b"#PBS -vm a=1 \\\nPBS -- -N y\n", b"#PBS         \\\nPBS -- -N y\n"),
         (b"#" * LINES + b"#PBS -vm a=1\n", b"#" * LINES + b"#PBS        \n"),
-        (b"#PBS -vm a=1" + b" " * (LINES - 12) + b"b\n", b"#PBS" + b" " * (LINES - 4) + b"b\n"),
-        (b"#PBS -vm a=1" + b" " * (LINES - 13) + b"\n", b"#PBS" + b" " * (LINES - 5) + b"\n"),
-        (b"#PBS -vm a=1" + b" " * (LINES - 14) + b"\n", b"##PBS -vm a=1" + b" " * (LINES - 14) + b"\n"),
+        (b"#PBS -vm a=1" + b" " * 2033 + b"\n", b"##PBS -vm a=1" + b" " * 2033 + b"\n"),
+        (b"#PBS -vm a=1" + b" " * 2034 + b"\n", b"#PBS" + b" " * 2042 + b"\n"),
+        (b"#PBS -vm a=1" + b" " * LINES + b"b\n", b"#PBS" + b" " * (LINES + 8) + b"b\n"),
     ],
 )
 def test_requests_are_taken_out_in_place(script: bytes, expected: bytes) -> None:
@@ -54,6 +54,13 @@ def test_requests_are_taken_out_in_place(script: bytes, expected: bytes) -> None
 def test_requests_behind_another_prefix(prefix: str, script: bytes, expected: bytes) -> None:
     """A comment with the prefix ``#`` would be a directive; a line that is none keeps its first word."""
     assert neutralise(script, read_header(script, prefix)) == expected
+
+
+def test_a_file_does_not_become_one_that_qsub_refuses() -> None:
+    """A carriage return within a long line is where it was when qsub looks for it in pieces of 2047 bytes."""
+    script = b"#PBS -vm a=1 -- " + b"x" * 2028 + b"\r" + b"x\n"
+    header = read_header(script)
+    assert (header.has_request, read_header(neutralise(script, header)).fault) == (True, "")
 
 
 def test_line_ends_of_standard_input_stay() -> None:
