@@ -16,7 +16,6 @@ import pytest
 
 from nornir_torque_vm.cli.app import COMMANDS, torque_vm
 from nornir_torque_vm.exitcodes import CliExit, HookExit, RunExit
-from nornir_torque_vm.keys import KEYS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -85,12 +84,6 @@ def test_exit_code_tables_are_complete(codes: type[enum.IntEnum]) -> None:
     """Each exit code has its row in docs/concepts.md, and no other code has one."""
     rows = section(ROOT / "docs" / "concepts.md", f"exit codes: {codes.__name__}")
     assert [int(row[0]) for row in rows] == sorted(code.value for code in codes)
-
-
-def test_the_table_of_keys_agrees_with_the_code() -> None:
-    """The ``-vm`` keys, what they accept and what they mean come from the table that reads them."""
-    rows = section(ROOT / "docs" / "concepts.md", "keys")
-    assert rows == [[f"`{key.name}`", key.kind.words, key.help] for key in KEYS]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
