@@ -57,7 +57,7 @@ def read_compiled(etc: str) -> Settings | None:
         if form["version"] != _VERSION or form["stamp"] != _stamp(os.stat(f"{etc}/{SOURCE}")):  # noqa: PTH116
             return None
         return settings_of(dict(SETTINGS.read(name, raw) for name, raw in form["values"].items()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SettingsError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # whatever is wrong with it: the settings file itself tells
 
 
@@ -111,10 +111,11 @@ def _read(path: str) -> tuple[str, os.stat_result]:
             before = os.fstat(file.fileno())
             content = file.read()
             status = os.fstat(file.fileno())
-        if _stamp(before) != _stamp(status):
-            raise SettingsError(f"the settings file {path} was changed while it was read", hint="try again")
-        return content.decode(), status
+        text = content.decode()
     except OSError as error:
         raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from None
-    except ValueError:
+    except UnicodeDecodeError:
         raise SettingsError(f"the settings file {path} cannot be read: it is not UTF-8 text") from None
+    if _stamp(before) != _stamp(status):
+        raise SettingsError(f"the settings file {path} was changed while it was read", hint="try again")
+    return text, status

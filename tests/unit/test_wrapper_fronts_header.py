@@ -56,7 +56,9 @@ def exactly(script: bytes) -> bool:
 @pytest.mark.parametrize("shell", SHELLS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scripts=st.lists(SCRIPT, min_size=1, max_size=20))
-@example(scripts=["#PBS -v\\\nm a=1", "#PBS -v\\\r\nm a=1\n", "#PBS -N a\\\\\n\necho\n#PBS -vm a\n"])
+@example(
+    scripts=["#PBS -N a \\\n-vm a=1", "#PBS -N a \\\r\n-vm a=1\n", "#PBS -N a\\\\\n\necho\n#PBS -vm a\n"]
+)
 @example(scripts=[" " * 32_767 + ":x\n#PBS -vm a=1\n", ":" * 32_767 + "#PBS -N a\\\necho\n#PBS -vm a=1\n"])
 def test_no_request_is_overlooked(tmp_path: Path, shell: str, scripts: list[str]) -> None:
     """Continued lines, carriage returns, lines longer than qsub's buffer: "maybe" at least."""
