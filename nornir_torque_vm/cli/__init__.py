@@ -10,5 +10,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "click":
             raise
-        raise SystemExit("torque-vm: this command needs click: pip install 'nornir-torque-vm[submit]'") from None
+        raise SystemExit(
+            "torque-vm: this command needs click: pip install 'nornir-torque-vm[submit]'"
+        ) from None
     run()

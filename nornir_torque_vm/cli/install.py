@@ -65,11 +65,11 @@ def submit_host_(
     The same command again has nothing to do; after an upgrade, or with other options, it changes what
     has to be changed. A file that was edited since is kept and named.
     """
+    modules = modulefiles or host.modulefiles_here() or (f"{prefix}/modulefiles",)
+    places = Places(prefix, torque_home, etc, modules)
     if uninstall:
-        plan = host.plan_removal_here(ROLE, prefix)
+        plan = host.plan_removal_here(ROLE, places)
     else:
-        modules = modulefiles or host.modulefiles_here() or (f"{prefix}/modulefiles",)
-        places = Places(prefix, torque_home, etc, modules)
         wanted = submit_host(places, kit.read_kit(places), host.read_site(places), chain=chain)
         plan = host.plan_here(wanted, prefix)
     if not dry_run:

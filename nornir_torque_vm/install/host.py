@@ -13,7 +13,7 @@ from nornir_torque_vm.install.manifest import NAME as MANIFEST
 from nornir_torque_vm.install.manifest import Manifest, read_manifest
 from nornir_torque_vm.install.model import Wanted
 from nornir_torque_vm.install.planning import Plan, plan_install, plan_removal
-from nornir_torque_vm.install.submit_host import FILTER, Places, Site
+from nornir_torque_vm.install.submit_host import FILTER, ROLE, Places, Site, check_removal
 from nornir_torque_vm.settings import Settings, load
 
 LEGACY_FILTER = "/usr/local/sbin/torque_submitfilter"
@@ -76,19 +76,21 @@ def plan_here(wanted: Wanted, prefix: str) -> Plan:
     :raises InstallError: something is in the way.
     """
     manifest = _manifest(prefix)
-    paths = (
-        [file.path for file in wanted.files] + [edit.path for edit in wanted.edits] + list(wanted.compiled)
-    )
+    paths = (*(file.path for file in wanted.files), *(edit.path for edit in wanted.edits), *wanted.compiled)
     return plan_install(wanted, look(_all(paths, manifest), manifest.directories), manifest)
 
 
-def plan_removal_here(role: str, prefix: str) -> Plan:
+def plan_removal_here(role: str, places: Places) -> Plan:
     """Return what takes a role away from this host.
 
-    :raises InstallError: the list of what was installed is damaged, or others than root could exchange it.
+    :raises InstallError: the list of what was installed is damaged, others than root could exchange it,
+        or TORQUE would still call what goes.
     """
-    manifest = _manifest(prefix)
-    return plan_removal(role, look(_all((), manifest), manifest.directories), manifest)
+    manifest = _manifest(places.prefix)
+    plan = plan_removal(role, look(_all((places.config,), manifest), manifest.directories), manifest)
+    if role == ROLE:
+        check_removal(plan, places.prefix)
+    return plan
 
 
 def _manifest(prefix: str) -> Manifest:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import PurePosixPath
 from typing import Self
 
@@ -14,11 +14,15 @@ from nornir_torque_vm.install.model import Action, Edit, File, Found, Tree, Verb
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """Actions in the order of execution, and what is ours before and after them."""
+    """Actions in the order of execution, and what is ours before and after them.
+
+    ``contents`` is what the files that were looked at hold after them.
+    """
 
     actions: tuple[Action, ...]
     before: Manifest
     after: Manifest
+    contents: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
     def idle(self) -> bool:
@@ -83,7 +87,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         after = Manifest(self.files, tuple(self.edits), tuple(self.directories))
-        return Plan(tuple(self.actions), self.manifest, after)
+        return Plan(tuple(self.actions), self.manifest, after, self.contents)
 
     def place(self, file: File) -> None:
         """See that a file of ours is there and right, unless somebody edited it."""
@@ -192,9 +196,10 @@ class _Planner:
     def _drop_directories(self) -> None:
         """Remove our directories when nothing is in them; one with somebody else's files is theirs now."""
         gone = self.tree.files.keys() - self.contents.keys()
+        ours = [*self.files, *(change.edit.path for change in self.edits)]
         for path in list(reversed(self.directories)):
             below = f"{path}/"
-            if any(file.startswith(below) for file in self.files):
+            if any(file.startswith(below) for file in ours):
                 continue
             self.directories.remove(path)
             names = self.tree.directories.get(path)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.install import torquecfg
 from nornir_torque_vm.install.model import Edit, File, Wanted
+from nornir_torque_vm.install.planning import Plan
 from nornir_torque_vm.settings import loads
 
 ROLE = "submit-host"
@@ -162,3 +163,18 @@ def chain_filter(path: str, settings: bytes, line: str) -> Edit:
         if shown := pattern.search(settings):
             return Edit(path, shown.start(), shown[0].rstrip(b"\r"), line.encode())
     return Edit(path, 0, b"", line.encode() + b"\n")  # on top: below could be inside a table
+
+
+def check_removal(plan: Plan, prefix: str) -> None:
+    """Refuse to take the filter away while TORQUE would call it: every submission would fail.
+
+    :raises InstallError: a torque.cfg names it, in a line that is not the one we wrote.
+    """
+    ours = f"{prefix}/{FILTER}".encode()
+    for path, content in plan.contents.items():
+        there = torquecfg.read_filter(content) if path.endswith(f"/{torquecfg.NAME}") else None
+        if there is not None and there.path == ours:
+            raise InstallError(
+                f"{path} names the submit filter that is to go, in a line that is not the one we wrote",
+                hint="take that line out first",
+            )

@@ -336,6 +336,23 @@ def test_a_line_that_is_gone_when_ours_go_is_said(submit: Host) -> None:
     assert submit.config.read_text() == "SUBMITFILTER /mine\n"
 
 
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_filter_that_torque_would_still_call_is_not_taken_away(submit: Host, by_hand: bool) -> None:
+    """Its line was written anew by hand, or was there before: qsub would refuse every job."""
+    line = submit.line.replace(" ", "\t")
+    if by_hand:
+        submit.give("spool/torque.cfg", f"{line}\n")
+    submit.run()
+    submit.config.write_text(f"{line}\n")
+    before = submit.snapshot()
+    said = submit.run("--uninstall", code=1)
+    assert f"{submit.config} names the submit filter that is to go" in said
+    assert submit.snapshot() == before
+    submit.config.write_text("")
+    submit.run("--uninstall")
+    assert not submit.path("opt").exists()
+
+
 def test_other_options_move_what_is_there(submit: Host) -> None:
     """The state is what the last command says; the old module files and the old edit go."""
     submit.run()
