@@ -56,8 +56,14 @@ def main() -> int:
 
 
 def _refuse(sentence: str) -> int:
-    say(sentence)
+    _tell(sentence)
     return REFUSED
+
+
+def _tell(sentence: str) -> None:
+    """Write one line to stderr; where that is closed, Python would print into the script instead."""
+    if sys.stderr is not None:
+        say(sentence)
 
 
 def _open_settings(etc: str) -> Settings | SettingsError:
@@ -140,7 +146,7 @@ def _marked(script: bytes, header: Header, command: CommandLine, settings: Setti
     from nornir_torque_vm.wrapper.submission import mark_job
 
     if carries_request(command):
-        say("-vm in the script does not count: the command line has a whole request already")
+        _tell("-vm in the script does not count: the command line has a whole request already")
         return neutralise(script, header)
     runtime.check_host(settings, os.uname().nodename)
     if header.fault:
@@ -151,7 +157,7 @@ def _marked(script: bytes, header: Header, command: CommandLine, settings: Setti
     options, raised = mark_job(command, header, resolved, settings)
     check_command_line(command, raised.additions)
     for sentence in filter(None, (raised.sentence, *resolved.warnings)):
-        say(sentence)
+        _tell(sentence)
     return add_options(script, header, options)
 
 

@@ -222,6 +222,14 @@ def test_a_script_that_cannot_be_written_is_not_submitted(host: FilterHost, targ
         assert done.stderr
 
 
+def test_a_closed_standard_error_leaves_the_script_alone(host: FilterHost) -> None:
+    """What there is to say is not said then; it must not land in the script."""
+    expected = host.submit(ASKING, "job.sh")
+    assert expected.err
+    host.called = f"2>&- {host.called}"
+    assert host.submit(ASKING, "job.sh").script == expected.script
+
+
 SITE = """#!/bin/sh
 # "$0" "$@"
 for word; do echo "$word"; done >{args}
