@@ -163,7 +163,7 @@ def compose(found: Found, resolved: Resolved, settings: Settings) -> Submission:
             ours = (*ours, "-N", found.call.script_name.rpartition("/")[2])
         words, script = _insert(plain, ours), neutralise(found.call.script or b"", found.header)
         script_word = scan_words(words).script
-    _check_unchanged(plain, words)
+    _check_unchanged(plain, words, script_word)
     return Submission(words, script, script_word, resolved.request, resolved, raised, resolved.warnings)
 
 
@@ -233,18 +233,19 @@ def _without_directives(words: tuple[str, ...], script: bytes) -> tuple[str, ...
     return (*words[:at], "-C", prefix, *words[at:])
 
 
-def _check_unchanged(plain: CommandLine, words: tuple[str, ...]) -> None:
+def _check_unchanged(plain: CommandLine, words: tuple[str, ...], script_word: int | None) -> None:
     """Make sure that all words mean to qsub what they meant before ours came among them.
 
     qsub looks for the script by a scan of its own, which sees other things than getopt in words such
     as ``-zl nodes=2``: a script ``nodes=2`` there.
 
+    :param script_word: index of the word that the copy's name is going to replace.
     :raises RequestError: they would not.
     """
     after = read_words(words, posixly_correct=plain.posixly_correct)
-    before_and_after = [_meaning(plain), _meaning(after)]
     kept = _in_order(_pairs(plain), _pairs(after)) and not after.requests
-    if not kept or before_and_after[0] != before_and_after[1]:
+    replaced = script_word is None or script_word in after.operands
+    if not (kept and replaced and _meaning(plain) == _meaning(after)):
         raise RequestError(
             "qsub reads this command line in two ways, so guests cannot be added to it",
             hint="write each option as a word of its own, before the script",
