@@ -239,7 +239,8 @@ def neutralise(script: bytes, header: Header) -> bytes:
 def add_options(script: bytes, header: Header, words: Sequence[str]) -> bytes:
     """Return ``script`` without its requests and with ``words`` as options that win over all it has.
 
-    They go into the last directive, behind its options; there are as many lines as before.
+    They go into the last directive, behind its options; there are as many lines as before. The result is
+    what a submit filter hands back, which qsub reads as if it came from standard input.
 
     :param header: of this script, before :func:`neutralise`; it has a directive and no fault.
     :raises RequestError: the directive would become longer than qsub reads, or its prefix is odd.
