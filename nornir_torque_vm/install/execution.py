@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import secrets
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +14,6 @@ from nornir_torque_vm.install.manifest import NAME as MANIFEST
 from nornir_torque_vm.install.manifest import Manifest
 from nornir_torque_vm.install.model import Action, Verb
 from nornir_torque_vm.install.planning import Plan
-from nornir_torque_vm.rootdir import RootDir
 
 _WRITES = {Verb.CREATE, Verb.UPDATE, Verb.EDIT, Verb.RESTORE}
 
@@ -23,7 +25,7 @@ def carry_out(plan: Plan, prefix: str, compile_settings: Callable[[str], object]
     a run that is killed can be repeated or taken back.
 
     :param compile_settings: called with the settings' directory where the plan says COMPILE.
-    :raises InstallError, StateError: something cannot be done; what was done until then stays.
+    :raises InstallError, SettingsError, StateError: something cannot be done; what was done until then stays.
     """
     if plan.idle:
         return
@@ -52,14 +54,26 @@ def _do(action: Action, compile_settings: Callable[[str], object]) -> None:
 
 
 def write(path: str, content: bytes, mode: int | None) -> None:
-    """Write a file whole, behind root's links; it keeps its owner, and its mode where none is given."""
+    """Write a file whole, behind root's links; it keeps its owner, and its mode where none is given.
+
+    :raises InstallError: it cannot be written; then it is as it was.
+    """
     real = Path(settled(path))
-    there = real.stat() if real.exists() else None
-    owner = (there.st_uid, there.st_gid) if there else None
-    if mode is None:
-        mode = there.st_mode & 0o7777 if there else 0o644
-    with RootDir.at(real.parent) as directory:
-        directory.write(real.name, content, mode=mode, owner=owner)
+    fresh = real.with_name(f".{real.name}.{secrets.token_hex(8)}")
+    try:
+        there = real.stat() if real.exists() else None
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
+            file.write(content)
+            file.flush()
+            if there is not None:
+                os.fchown(fd, there.st_uid, there.st_gid)
+            os.fchmod(fd, mode if mode is not None else there.st_mode & 0o7777 if there else 0o644)
+        fresh.replace(real)
+    except OSError as error:
+        raise _cannot("write", path, error) from None
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def make_directory(path: str) -> None:
@@ -71,7 +85,7 @@ def make_directory(path: str) -> None:
             part.mkdir()
             part.chmod(0o755)  # whatever the umask
     except OSError as error:
-        raise InstallError(f"cannot make the directory {path}: {error.strerror}") from None
+        raise _cannot("make the directory", path, error) from None
 
 
 def remove(path: str) -> None:
@@ -84,7 +98,12 @@ def remove(path: str) -> None:
         else:
             real.unlink(missing_ok=True)
     except OSError as error:
-        raise InstallError(f"cannot remove {path}: {error.strerror}") from None
+        raise _cannot("remove", path, error) from None
+
+
+def _cannot(verb: str, path: str, error: OSError) -> InstallError:
+    denied = error.errno in {errno.EACCES, errno.EPERM} and os.geteuid() != 0
+    return InstallError(f"cannot {verb} {path}: {error.strerror}", hint="run this as root" if denied else "")
 
 
 def _save(path: str, manifest: Manifest) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
+import io
 import os
 import subprocess
 import sys
@@ -534,6 +536,31 @@ def test_what_is_no_file_is_not_taken_for_one(submit: Host, kind: str) -> None:
         "circle": "leads over too many links",
     }
     assert sentence[kind] in said
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [(errno.EACCES, "Permission denied; run this as root\n"), (errno.ENOSPC, "No space left on device\n")],
+)
+def test_what_cannot_be_written_stays_as_it_was(
+    submit: Host, number: int, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line names the file; no part of a new one is left, and the command can be repeated."""
+    submit.give("spool/torque.cfg", "A 1\n")
+
+    class Failing(io.FileIO):
+        def write(self, _content: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "geteuid", lambda: 1000)
+        failing.setattr(ground, "_check", lambda *_args, **_parameters: None)
+        failing.setattr(execution, "open", Failing, raising=False)
+        said = submit.run(code=1)
+    assert said == f"torque-vm: cannot write {submit.path('opt/installed.json')}: {sentence}"
+    assert list(submit.path("opt").iterdir()) == []
+    assert submit.config.read_text() == "A 1\n"
+    submit.run()
 
 
 def test_a_damaged_list_of_what_was_installed_is_said(submit: Host) -> None:
