@@ -128,10 +128,11 @@ def read_user_files(asked: dict[str, tuple[Any, str]], directory: str) -> dict[s
         where = f"{origin}: " if origin.startswith("script") else ""
         if isinstance(value, FileRef):
             path = absolute(value.path, directory)
-            read[key] = FileRef(path, _digest(path, f"{where}{key} names {show(path)}, which")), origin
+            subject = f"{where}{key} names {show(value.path)}, which"
+            read[key] = FileRef(path, _digest(path, subject)), origin
         elif key == "disk" and value:
             path = absolute(value, directory)
-            _check_disk(path, f"{where}disk names {show(path)}, which")
+            _check_disk(path, f"{where}disk names {show(value)}, which")
             read[key] = path, origin
         elif key == "img" and "/" in value:
             read[key] = absolute(value, directory), origin

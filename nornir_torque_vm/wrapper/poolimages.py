@@ -10,7 +10,6 @@ import os
 from nornir_torque_vm.catalogue import Entry, read_catalogue
 from nornir_torque_vm.choose import settle_distro
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
-from nornir_torque_vm.fields import show
 from nornir_torque_vm.images import distro_of, open_image
 from nornir_torque_vm.qcow2 import HEADER_BYTES, parse_header
 from nornir_torque_vm.sizes import format_size
@@ -78,7 +77,7 @@ def _check_own(path: str, settings: Settings) -> Entry:
             f"img={path} is a path, and the site allows images of its pool only",
             hint="qsub --list-images shows their names",
         )
-    subject = f"image {show(path)}"
+    subject = f"image '{path}'"
     fd = open_regular(path, subject)
     try:
         parse_header(os.pread(fd, HEADER_BYTES, 0), subject)
