@@ -140,8 +140,9 @@ def test_options_need_a_directive_and_words_that_fit_in_a_line() -> None:
     """Neither can be asked for by a user."""
     with pytest.raises(ValueError, match="must have a directive"):
         add_options(b"echo\n", read_header(b"echo\n"), OURS)
-    with pytest.raises(ValueError, match="must not hold a newline or NUL"):
-        add_options(b"#PBS\n", read_header(b"#PBS\n"), ["-N", "a\nb"])
+    for word in ("a\nb", "a\0b"):
+        with pytest.raises(ValueError, match="must not hold a newline or NUL"):
+            add_options(b"#PBS\n", read_header(b"#PBS\n"), ["-N", word])
 
 
 def outside(script: bytes, header: Header) -> list[bytes]:
