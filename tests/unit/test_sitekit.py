@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.sitekit import hook_text, kit_file
+from nornir_torque_vm.sitekit import FRONTS, MODULE_FILES, front_text, hook_text, kit_file, module_text
 
 HOOKS = ("prologue.vm", "epilogue.vm", "job_starter")
+ODD = """/opt/it's "here" [x] {y} $z \\ ü"""
 
 
 def test_an_installed_kit_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +52,30 @@ def test_every_hook_is_a_shell_script_that_parses(name: str) -> None:
     assert text.startswith("#!/bin/sh\n")
     assert kit_file("hooks", name).stat().st_mode & 0o111
     subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_only_the_values_of_a_front_change(name: str) -> None:
+    """And it parses whatever they are; ``vsub`` is ``qsub`` under another name."""
+    before = kit_file("wrapper", FRONTS[name]).read_text().splitlines()
+    after = front_text(name, python=ODD, etc=f"{ODD}/etc")
+    changed = [new for old, new in zip(before, after.splitlines(), strict=True) if old != new]
+    assert [line.partition("=")[0] for line in changed] == ["torque_vm_python", "torque_vm_etc"]
+    assert kit_file("wrapper", FRONTS[name]).stat().st_mode & 0o111
+    subprocess.run(["sh", "-n"], input=after, text=True, check=True)
+    shown = subprocess.run(
+        ["sh", "-c", "\n".join([*changed, 'echo "$torque_vm_python"; echo "$torque_vm_etc"'])],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert shown.stdout == f"{ODD}\n{ODD}/etc\n"
+
+
+@pytest.mark.parametrize("name", MODULE_FILES)
+def test_only_the_values_of_a_module_file_change(name: str) -> None:
+    """That Tcl and Lua read them back is tested with the module systems themselves."""
+    before = kit_file("wrapper", "modulefiles", name).read_text().splitlines()
+    after = module_text(name, fronts="/new/fronts", manuals="/new/man").splitlines()
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 2
+    assert "/new/fronts" in changed[0]
+    assert "/new/man" in changed[1]
