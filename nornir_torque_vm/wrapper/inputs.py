@@ -22,6 +22,8 @@ MAX_FILE = 1 << 20
 """Bytes a file may have whose content belongs to the request."""
 
 _CHUNK = 1 << 20
+_STANDARD = 2
+"""The last of the standard descriptors."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,8 +80,16 @@ def _read_from(fd: int, offset: int) -> bytes:
 
 
 def in_memory(content: bytes, name: str = "script") -> int:
-    """Return a descriptor, kept across exec, of an unnamed file with ``content``, at its beginning."""
+    """Return a descriptor, kept across exec, of an unnamed file with ``content``, at its beginning.
+
+    It is none of the standard ones, even where those are closed: qsub would write into it.
+    """
     fd = os.memfd_create(name, 0)
+    if fd <= _STANDARD:
+        import fcntl
+
+        low, fd = fd, fcntl.fcntl(fd, fcntl.F_DUPFD, _STANDARD + 1)
+        os.close(low)
     view = memoryview(content)
     while view:
         view = view[os.write(fd, view) :]
@@ -91,8 +101,7 @@ def replay(content: bytes) -> None:
     """Make ``content`` the standard input of this process and of what it becomes."""
     fd = in_memory(content, "stdin")
     os.dup2(fd, 0, inheritable=True)
-    if fd != 0:
-        os.close(fd)
+    os.close(fd)
 
 
 def working_directory() -> str:

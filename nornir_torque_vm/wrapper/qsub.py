@@ -209,8 +209,19 @@ def _command_text(path: str, words: Sequence[str]) -> str:
 
 def _show(text: str) -> int:
     """Print an answer; return the exit code."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    if sys.stdout is None:
+        _tell("standard output is closed")
+        return SITE_ERROR
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer would fail again, and be told again, at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _tell(f"standard output cannot be written: {error.strerror}")
+        return SITE_ERROR
     return 0
 
 

@@ -17,12 +17,13 @@ from nornir_torque_vm.request import Request, find_in_resources
 
 RECORDER = """#!{python} -IS
 import json, os, re, stat, sys
-regular = stat.S_ISREG(os.fstat(0).st_mode)
-read = lambda name: open(name, "rb").read().decode("latin-1")
+try: regular = stat.S_ISREG(os.fstat(0).st_mode)
+except OSError: regular = None
+read = lambda file: open(file, "rb").read().decode("latin-1")
 json.dump({{
     "argv": [os.fsencode(word).decode("latin-1") for word in sys.argv],
     "offset": os.lseek(0, 0, os.SEEK_CUR) if regular else None,
-    "stdin": "a terminal" if os.isatty(0) else sys.stdin.buffer.read().decode("latin-1"),
+    "stdin": "a terminal" if os.isatty(0) else read(0) if regular is not None else "closed",
     "copies": {{word: read(word) for word in sys.argv if word.startswith("/proc/self/fd/")}},
     "environment": read("/proc/self/environ").split(chr(0))[:-1],
     "ignored": int(re.search("SigIgn:\\t(.*)", read("/proc/self/status"))[1], 16),

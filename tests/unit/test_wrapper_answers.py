@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -128,3 +131,24 @@ def test_a_bug_is_one_line_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert capsys.readouterr().err == (
         "torque-vm: unexpected IndexError: list index out of range; nothing was submitted\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("target", "why"), [(">&-", "is closed"), (">/dev/full", "cannot be written: No space")]
+)
+def test_an_answer_that_cannot_be_written_is_no_success(host: SubmitHost, target: str, why: str) -> None:
+    """A program that asks for names must not take none for an answer."""
+    command = ["/bin/sh", "-c", f'exec "$@" {target}', "sh", *host.argv("--list-images")]
+    done = subprocess.run(command, cwd=host.work, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"torque-vm: standard output {why}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_has_enough_ends_it(host: SubmitHost) -> None:
+    """As it ends any program."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as broken:
+        done = subprocess.run(host.argv("-vm", "help"), stdout=broken, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")

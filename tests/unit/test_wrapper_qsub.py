@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import signal
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from qsub_kit import SubmitHost, ours
+from qsub_kit import Recorded, SubmitHost, ours
 
 from nornir_torque_vm.model import Distro
 from nornir_torque_vm.request import Request
@@ -303,3 +304,14 @@ def test_resources_are_asked_for_once(host: SubmitHost) -> None:
     done = host.run("-l", "nodes=1:ppn=4:vm", "-vm", "vcpus=2", "job.sh")
     assert ours(done.qsub.words) == "other=vm1:vcpus=2"
     assert done.err == ""
+
+
+def test_a_closed_descriptor_is_not_taken_for_the_script(host: SubmitHost) -> None:
+    """It would be qsub's standard input or output then."""
+    host.script(INLINE)
+    for number in (0, 1, 2):
+        command = ["/bin/sh", "-c", f'exec "$@" {number}<&-', "sh", *host.argv("job.sh")]
+        subprocess.run(command, cwd=host.work, capture_output=True, check=False)
+        (copy,) = Recorded(**json.loads(host.record.read_text())).copies
+        assert int(copy.rpartition("/")[2]) > 2
+        host.record.unlink()
