@@ -1,0 +1,1 @@
+"""Reading what a shell script sets, without a shell."""
