@@ -26,6 +26,7 @@ _ATTRIBUTES = frozenset("iAlucn")
 _ARITHMETIC = ("((", "$((", "$[")
 _SETTING = re.compile(r"(?<![=!<>])=(?!=)|<<=|>>=|\+\+|--")
 """An operator of an arithmetic expression that sets a variable."""
+_SETTING_DEFAULT = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*):?=")
 _BRACES = re.compile(r"\{.*(,|\.\.).*\}", re.DOTALL)
 
 
@@ -137,10 +138,11 @@ class _Reader:
 
     def _note_changes(self, command: Command, head: str) -> None:
         """Forget the variables that a command changes without assigning to them."""
-        texts = [part.text for part in _all_parts(command.words) if isinstance(part, Dynamic)]
-        texts = [text for text in texts if text.startswith(_ARITHMETIC) and _SETTING.search(text)]
+        dynamic = [part.text for part in _all_parts(command.words) if isinstance(part, Dynamic)]
+        texts = [text for text in dynamic if text.startswith(_ARITHMETIC) and _SETTING.search(text)]
         if head in _CHANGING or (head == "printf" and any(w.text.startswith("-v") for w in command.words)):
             texts += [word.text for word in command.words[1:]]
+        texts += [name for text in dynamic for name in _SETTING_DEFAULT.findall(text)]
         texts += _SUBSCRIPT.findall(command.words[0].text)
         for name in itertools.chain.from_iterable(map(_NAMES.findall, texts)):
             self._forget(name, command, f"is changed by {head or 'an expression'}")
