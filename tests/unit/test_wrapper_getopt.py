@@ -202,6 +202,8 @@ def test_options_know_their_words() -> None:
         ("-Q -l", "qsub has no option -Q"),
         ("-: x", "qsub has no option -:"),
         ("-zQz job.sh", "qsub has no option -Q"),
+        ("-QR", "qsub has no option -Q"),
+        ("-Ql", "qsub has no option -Q"),
         ("-z job.sh", ""),
     ],
 )
