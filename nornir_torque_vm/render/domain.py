@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Guest, Plan
-from nornir_torque_vm.render.encode import xml
 from nornir_torque_vm.render.metadata import job_element
+from nornir_torque_vm.render.templates import fill
 
 if TYPE_CHECKING:
     from nornir_torque_vm.settings import Settings
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
+TEMPLATE = "domain.xml.j2"
+"""Name of the template, built-in or in the site's ``template_dir``."""
 
 MACHINES = {"x86_64": "q35", "i686": "q35"}
 """Architecture → machine type. Both boot the pool's BIOS images."""
@@ -46,6 +44,7 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
 
     :raises RequestError: an architecture nobody has described here, or a value that cannot be
         written into XML.
+    :raises SettingsError: the site's own template is wrong.
     """
     machine = MACHINES.get(guest.shape.arch)
     if machine is None:
@@ -54,7 +53,9 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
             hint=f"ask for {' or '.join(MACHINES)}",
             guest=guest.name,
         )
-    return _template().render(
+    return fill(
+        TEMPLATE,
+        settings.template_dir,
         guest=guest,
         shape=guest.shape,
         machine=machine,
@@ -65,22 +66,3 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         volumes=volumes,
         bridge=settings.bridge,
     )
-
-
-@functools.cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        undefined=StrictUndefined,
-        autoescape=True,
-        finalize=_encoded,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    return environment.get_template("domain.xml.j2")
-
-
-def _encoded(value: object) -> Markup:
-    """Encode whatever the template prints, so that no place in it can forget to."""
-    return value if isinstance(value, Markup) else Markup(xml(str(value)))  # noqa: S704 - encoded

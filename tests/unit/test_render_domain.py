@@ -15,7 +15,6 @@ from render_kit import ALICE, IMAGE, VOLUMES, cpu_seconds, illegal, legal, owned
 
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Plan
-from nornir_torque_vm.render import domain
 from nornir_torque_vm.render.domain import GuestVolumes, domain_xml
 from nornir_torque_vm.render.metadata import GuestRecord, parse_metadata
 from nornir_torque_vm.settings import Settings
@@ -204,11 +203,6 @@ def test_one_guest_takes_less_than_half_a_millisecond() -> None:
     plan = plan_of()
     render(plan)
     assert cpu_seconds(lambda: render(plan), 100) < 0.0005
-
-
-def test_the_template_is_compiled_once() -> None:
-    """However many guests."""
-    assert domain._template() is domain._template()
 
 
 def test_alice_is_no_special_case() -> None:
