@@ -10,7 +10,8 @@ named after the job id as it is (digits, brackets and the server's name: no slas
 ``<run_dir>/handover/<job id>``
     JSON, mode 0400, owned by the job's owner; the last act of a good start.
 
-Marker without hand-over means: refuse. Imports little, because every task of a job starts here.
+Marker without hand-over means: refuse. A job that cannot get its guests has a :class:`Refusal` in place of
+the hand-over, for its owner to read. Imports little, because every task of a job starts here.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from nornir_torque_vm.errors import StateError
+from nornir_torque_vm.errors import RequestError, StateError
 from nornir_torque_vm.identity import job_slug, job_tag
 from nornir_torque_vm.model import JobKeys, Plan
 
@@ -90,7 +91,8 @@ class HandOver:
     def from_json(cls, text: str | bytes) -> HandOver:
         """Read what :meth:`to_json` wrote.
 
-        :raises StateError: another version of the form, or no such text.
+        :raises StateError: another version of the form, or no such text; the site's refusal.
+        :raises RequestError: a refusal by the user's fault.
         """
         try:
             raw = json.loads(text)
@@ -100,19 +102,40 @@ class HandOver:
                     f"the hand-over has form {version!r}, this program reads {VERSION}",
                     hint="submit the job again",
                 )
+            if "refusal" in raw:
+                raise _refused(Refusal(**raw["refusal"]))
             guests = tuple(HandOverGuest(**guest) for guest in raw.pop("guests"))
             return cls(**raw, guests=guests)
+        except RequestError:  # it is a ValueError too
+            raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise StateError(
                 f"the hand-over cannot be read ({type(error).__name__})", hint="submit the job again"
             ) from error
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a job has no guests, in one sentence; ``user``: by its owner's fault, not the site's."""
+
+    sentence: str
+    user: bool
+
+    def to_json(self) -> str:
+        """Return it as JSON text, which :meth:`HandOver.from_json` raises."""
+        return json.dumps({"version": VERSION, "refusal": dataclasses.asdict(self)}) + "\n"
+
+
+def _refused(refusal: Refusal) -> RequestError | StateError:
+    return (RequestError if refusal.user else StateError)(refusal.sentence)
+
+
 def read_handover(run_dir: str | Path, job_id: str) -> HandOver:
     """Return a job's hand-over; for the job's owner, who cannot write where it lies.
 
     :raises InventoryError: ``job_id`` is no job id.
-    :raises StateError: there is none, or it is not ours.
+    :raises StateError: there is none, or it is not ours; the site's refusal.
+    :raises RequestError: a refusal by the user's fault.
     """
     job_slug(job_id)
     path = f"{run_dir}/{HANDOVERS}/{job_id}"

@@ -6,6 +6,7 @@ The attempt is counted here: TORQUE does not tell its hooks which start of a job
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import stat
@@ -71,6 +72,20 @@ class History:
         with RootDir.at(directory, create=0o700) as root:
             return cls(directory, job_id, max(1, _last_attempt(root, job_id)))
 
+    def earlier_outcomes(self) -> tuple[str, ...]:
+        """What the job's attempts before this one came to, oldest first, in the words of their verdicts.
+
+        An attempt without a readable verdict, because its prologue was killed, is left out.
+        """
+        found = []
+        with RootDir.at(self.directory, create=0o700) as root:
+            names = set(root.names(f"{self.job_id}."))
+            for number in range(1, self.attempt):
+                if f"{self.job_id}.{number}" in names:
+                    with root.sub(f"{self.job_id}.{number}") as record:
+                        found.append(_outcome(record.read("verdict.json")))
+        return tuple(filter(None, found))
+
     @contextlib.contextmanager
     def events(self) -> Iterator[int]:
         """Open the file of JSON-lines events for appending; gives its descriptor."""
@@ -121,6 +136,14 @@ class History:
                 for name in root.names()
                 if _RECORD.fullmatch(name) and _is_older(root, name, oldest) and root.remove_dir(name)
             )
+
+
+def _outcome(verdict: bytes | None) -> str:
+    """The outcome in a verdict's JSON text; empty when there is none."""
+    try:
+        return str(json.loads(verdict or b"{}").get("outcome", ""))
+    except (ValueError, AttributeError):
+        return ""
 
 
 def _is_older(root: RootDir, name: str, oldest: float) -> bool:

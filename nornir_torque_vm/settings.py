@@ -56,6 +56,17 @@ class Settings(ComponentSettings):
     teardown_margin: float = setting(
         Seconds(1, DAY), 30.0, "time kept, after the guests' time is up, to remove what a failed start left"
     )
+    max_requeues: int = setting(
+        Int(0, 100), 3, "how often a job is tried again when its guests did not start by the site's fault"
+    )
+    requeue_pause: float = setting(
+        Seconds(0, 3600),
+        10.0,
+        "time a prologue waits before a job is tried again",
+    )
+    torque_home: str = setting(
+        AbsPath(), "/var/spool/torque", "TORQUE's directory on the nodes, with mom_priv in it"
+    )
     parallel: bool = setting(
         Bool(), True, "whether nodes are worked on at the same time; if not, one after the other"
     )

@@ -23,11 +23,11 @@ from pathlib import Path
 
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.handover import HANDOVERS, MARKERS, HandOver
+from nornir_torque_vm.handover import HANDOVERS, MARKERS, HandOver, Refusal
 from nornir_torque_vm.history import History
 from nornir_torque_vm.identity import job_slug, job_tag
 from nornir_torque_vm.joblock import job_lock
-from nornir_torque_vm.model import Job, JobKeys, KeyPair, Plan
+from nornir_torque_vm.model import Job, JobKeys, KeyPair, Owner, Plan
 from nornir_torque_vm.rootdir import RootDir
 
 __all__ = ["History", "JobState"]
@@ -177,6 +177,13 @@ class JobState:
             return cls(run_dir, plan_from_json(content.decode(errors="replace")).job), written
         except (StateError, OSError):
             return None
+
+
+def refuse_job(run_dir: str | Path, job_id: str, owner: Owner, refusal: Refusal) -> None:
+    """Leave a refusal for a job's owner in place of the hand-over."""
+    job_slug(job_id)
+    with RootDir.at(run_dir, create=0o711) as run, run.sub(HANDOVERS, create=0o711) as handovers:
+        handovers.write(job_id, refusal.to_json().encode(), mode=0o400, owner=(owner.uid, owner.gid))
 
 
 def _existing(run_dir: str | Path, name: str) -> contextlib.AbstractContextManager[RootDir | None]:

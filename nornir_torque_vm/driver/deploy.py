@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nornir_torque_vm.driver import slots
+from nornir_torque_vm.hooks.momconfig import job_starter
 from nornir_torque_vm.sitekit import hook_text
 from nornir_torque_vm.textfile import write_text
 
@@ -21,4 +22,13 @@ def deploy_hooks(root: Path) -> str:
     for name in HOOKS:
         write_text(target / name, hook_text(name), 0o500)
     write_text(target / "job_starter", hook_text("job_starter"), 0o555)
-    return f"{folder}/job_starter"
+    starter = f"{folder}/job_starter"
+    _name_starter(target / "config", starter)
+    return starter
+
+
+def _name_starter(config: Path, starter: str) -> None:
+    """Name the job starter in a MOM's configuration; a running MOM reads it at a SIGHUP."""
+    text = config.read_text(encoding="utf-8") if config.exists() else ""
+    if job_starter(text) != starter:
+        write_text(config, f"{text}$job_starter {starter}\n", 0o644)

@@ -51,8 +51,15 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def run_hook(hook: str, job_id: str, body: Callable[[], Report | None]) -> NoReturn:
-    """Run ``body`` and leave with the exit code its report or exception stands for.
+def log_unforeseen(hook: str, job_id: str, error: BaseException) -> None:
+    """Where in the code an error arose that nobody foresaw, in syslog."""
+    if not isinstance(error, TorqueVMError):
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            log(hook, job_id, line)
+
+
+def run_hook(hook: str, job_id: str, body: Callable[[], Report | HookExit | None]) -> NoReturn:
+    """Run ``body`` and leave with its exit code, or the one its report or exception stands for.
 
     A body that returns None had nothing to do. Python's own codes never get out: a traceback's 1
     would abort the job, argparse's 2 would requeue it.
@@ -60,13 +67,11 @@ def run_hook(hook: str, job_id: str, body: Callable[[], Report | None]) -> NoRet
     settle_stdio()
     code = HookExit.REQUEUE
     try:
-        report = body()
-        code = HookExit.START if report is None else hook_exit(report)
+        end = body()
+        code = hook_exit(end) if isinstance(end, Report) else end or HookExit.START
     except BaseException as error:  # noqa: BLE001 - whatever it is, TORQUE gets a code that says what we mean
         code = hook_exit(error)
         tell(hook, job_id, sentence_of(error))
-        if not isinstance(error, TorqueVMError):
-            for line in traceback.format_exc().splitlines():
-                log(hook, job_id, line)
+        log_unforeseen(hook, job_id, error)
     finally:
         leave(code)

@@ -6,6 +6,7 @@ after a failed start.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -16,9 +17,14 @@ from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.accounts import owner_named
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
-from nornir_torque_vm.errors import RequestError
+from nornir_torque_vm.errors import Blame, DeadlineExceeded, RequestError, SettingsError, TorqueVMError
+from nornir_torque_vm.exitcodes import BLAME, HookExit, RunExit, outcome_of
+from nornir_torque_vm.handover import Refusal
 from nornir_torque_vm.hooks.arguments import HookCall, parse_prologue
-from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook, sentence_of, tell
+from nornir_torque_vm.hooks.decision import Decision, decide
+from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, run_hook, sentence_of
+from nornir_torque_vm.hooks.momconfig import require_starter
+from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.hooks.verdict import Verdict
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.torque import read_nodefile, server_of
@@ -27,13 +33,17 @@ from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.processors.events import JsonLinesEvents
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import Request, find_in_resources
-from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.settings import KILL_MARGIN, Settings
 from nornir_torque_vm.sshkeys import make_job_keys
-from nornir_torque_vm.state import History, JobState
+from nornir_torque_vm.state import History, JobState, refuse_job
 from nornir_torque_vm.tasks.check_health import Probe
 from nornir_torque_vm.threads import await_stragglers
 
 HOOK = "prologue"
+UNREADABLE_PAUSE = 10.0
+"""Seconds before a job is requeued because the settings cannot be read."""
+LAST_WORDS = 2.0
+"""Seconds kept for ending the process before the MOM would kill it."""
 STRAGGLERS_SHARE = 0.1
 """Part of the teardown margin that calls under way get to end, before what they made is removed."""
 
@@ -49,9 +59,11 @@ class Prologue:
         self, call: HookCall, settings: Settings, deadline: Deadline, probe: Probe | None = None
     ) -> None:
         self.call, self.settings, self.deadline, self.probe = call, settings, deadline, probe
+        self.decision = Decision(HookExit.START)
+        """What to do about the end of :meth:`run`."""
 
     def run(self) -> Report:
-        """Start the job's guests and hand them over; on failure leave nothing behind.
+        """Start the job's guests and hand them over; on failure leave nothing behind but a refusal.
 
         :raises TorqueVMError: the job could not even be planned.
         """
@@ -59,13 +71,35 @@ class Prologue:
         try:
             report = self.attempt(history)
         except BaseException as error:
-            history.write("verdict", Verdict.of(error, sentence_of(error)))
+            self.judge(error, sentence_of(error), history)
             raise
-        history.write("verdict", Verdict.of(report, "; ".join(report.sentences())))
+        self.judge(report, "; ".join(report.sentences()), history)
         return report
+
+    def judge(self, what: Report | BaseException, sentence: str, history: History) -> None:
+        """Decide what the end means for the job, and keep it."""
+        site = {outcome.name.lower() for outcome, blame in BLAME.items() if blame is Blame.SITE}
+        faults = sum(outcome in site for outcome in history.earlier_outcomes())
+        self.decision = decide(outcome_of(what), sentence, faults, self.settings)
+        if self.decision.refusal:
+            self.refuse()
+        history.write("verdict", Verdict.of(what, sentence, self.decision))
+        log(HOOK, self.call.job_id, sentence or "ready")
+
+    def refuse(self) -> None:
+        """Let the job starter tell the owner; where that is not possible the job is aborted."""
+        try:
+            require_starter(self.settings.torque_home)
+            user = self.decision.job_exit is RunExit.REFUSED
+            refusal = Refusal(self.decision.refusal, user=user)
+            refuse_job(self.settings.run_dir, self.call.job_id, owner_named(self.call.user), refusal)
+        except TorqueVMError as error:
+            log(HOOK, self.call.job_id, f"the owner cannot be told: {error}")
+            self.decision = Decision(HookExit.ABORT)
 
     def attempt(self, history: History) -> Report:
         """Do the work of :meth:`run`."""
+        require_starter(self.settings.torque_home)
         request = self.request()
         nodes = read_nodefile(self.call.nodefile)
         job = Job(
@@ -125,13 +159,11 @@ class Prologue:
         self.deadline.check()
         state.hand_over(plan, keys, boot.addresses)
         history.write("report", boot.report)
-        log(HOOK, job.id, f"{len(plan.guests)} guests ready on {len(nodes)} nodes")
         return boot.report
 
     def failed(self, report: Report, history: History) -> Report:
-        """Keep a failed report and say why it failed."""
+        """Keep a failed report."""
         history.write("report", report)
-        tell(HOOK, self.call.job_id, "; ".join(report.sentences()))
         return report
 
     def undo(self, nodes: Sequence[Node], job: Job, state: JobState) -> None:
@@ -152,17 +184,53 @@ class Prologue:
             log(HOOK, job.id, f"not cleaned up: {sentence_of(error)}")
 
 
+def conclude(prologue: Prologue, began: float) -> HookExit:
+    """Run the prologue; wait where TORQUE would start the job again at once; return the exit code.
+
+    The user is told here what no job starter will tell. One line: it lands before the job's own errors.
+
+    :param began: when the hook began, on the monotonic clock.
+    """
+    sentence = ""
+    try:
+        sentence = "; ".join(prologue.run().sentences())
+    except Exception as error:
+        if prologue.decision == Decision(HookExit.START):  # it was not judged: there is not even a history
+            raise
+        sentence = sentence_of(error)
+        log_unforeseen(HOOK, prologue.call.job_id, error)
+    decision, settings = prologue.decision, prologue.settings
+    if sentence and not decision.refusal:
+        say(sentence)
+    left = began + settings.prologalarm - KILL_MARGIN - LAST_WORDS - time.monotonic()
+    pause(min(decision.pause, left))
+    return decision.exit
+
+
+def pause(seconds: float) -> None:
+    """Wait, unless somebody wants the hook to end."""
+    if seconds > 0:
+        deadline = Deadline.after(seconds)
+        cancel_on_signal(deadline)
+        with contextlib.suppress(DeadlineExceeded):
+            deadline.sleep(seconds)
+
+
 def main() -> None:
     """Entry of ``python -I -m nornir_torque_vm.hooks.prologue``; argv as a MOM gives it."""
     began = time.monotonic()
     arguments = sys.argv[1:]
 
-    def body() -> Report:
+    def body() -> HookExit:
         call = parse_prologue(arguments, os.environ)
-        settings = settings_module.load()
+        try:
+            settings = settings_module.load()
+        except SettingsError:
+            pause(UNREADABLE_PAUSE)  # there is no telling how often this happened before
+            raise
         deadline = Deadline(began + settings.prologue_seconds())
         cancel_on_signal(deadline)
-        return Prologue(call, settings, deadline).run()
+        return conclude(Prologue(call, settings, deadline), began)
 
     run_hook(HOOK, arguments[0] if arguments else "?", body)
 

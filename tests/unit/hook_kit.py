@@ -52,6 +52,8 @@ class Site:
             "volume_dir": str(folder / "volumes"),
             "run_dir": str(folder / "run"),
             "history_dir": str(folder / "log"),
+            "torque_home": str(folder / "torque"),
+            "requeue_pause": 0,
             "timeout": 20.0,
             "teardown_margin": 5.0,
             **settings,
@@ -59,6 +61,9 @@ class Site:
         self.settings = Settings(**values)
         self.settings_file = folder / "settings.toml"
         self.settings_file.write_text("".join(f"{name} = {json.dumps(v)}\n" for name, v in values.items()))
+        (folder / "torque/mom_priv").mkdir(parents=True)
+        (folder / "torque/mom_priv/job_starter").write_text("# nornir_torque_vm.hooks.job_starter\n")
+        self.configure_mom(f"$job_starter {folder}/torque/mom_priv/job_starter")
         (folder / "pool").mkdir()
         (folder / "pool/micro.qcow2").write_bytes(image_bytes())
         self._links: dict[str, Link[str, Any]] = {}
@@ -67,6 +72,11 @@ class Site:
             self.connect(node)
         self.nodefile = folder / "nodefile"
         self.nodefile.write_text("".join(f"{node}\n" for node in self.nodes))
+
+    def configure_mom(self, *lines: str) -> None:
+        """Write the configuration of the mother superior's MOM."""
+        config = Path(self.settings.torque_home, "mom_priv/config")
+        config.write_text("".join(f"{line}\n" for line in ("$pbsserver head", *lines)))
 
     def connect(self, node: str) -> Any:
         """The virConnect of a node, for looking and meddling."""

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm.errors import InventoryError, NoAddress, StateError
-from nornir_torque_vm.handover import HandOver, HandOverGuest, read_handover
+from nornir_torque_vm.errors import InventoryError, NoAddress, RequestError, StateError
+from nornir_torque_vm.handover import HandOver, HandOverGuest, Refusal, read_handover
 from nornir_torque_vm.identity import job_tag
 from nornir_torque_vm.model import Plan
 
@@ -181,3 +181,25 @@ def test_values_cannot_be_changed() -> None:
     """What root wrote is what is used."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         hand_over().user = "root"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("user", "error"), [(True, RequestError), (False, StateError)])
+def test_a_refusal_in_place_of_a_hand_over_is_what_its_owner_reads(
+    tmp_path: Path, *, user: bool, error: type[Exception]
+) -> None:
+    """Word for word, and by whose fault."""
+    (tmp_path / "handover").mkdir()
+    file = tmp_path / "handover" / "17.head"
+    file.write_text(Refusal("vms_per_node=9 is more than 8; ask for less", user=user).to_json())
+    with pytest.raises(error) as caught:
+        read_handover(tmp_path, "17.head")
+    assert str(caught.value) == "vms_per_node=9 is more than 8; ask for less"
+
+
+@pytest.mark.parametrize(
+    "refusal", ['"x"', "{}", '{"sentence": "x"}', '{"sentence": "x", "user": true, "y": 1}']
+)
+def test_a_damaged_refusal_is_still_no_hand_over(refusal: str) -> None:
+    """The job does not run."""
+    with pytest.raises(StateError, match="cannot be read"):
+        HandOver.from_json(f'{{"version": 1, "refusal": {refusal}}}')

@@ -208,3 +208,15 @@ def test_every_record_we_make_is_one_that_is_pruned(
     record = History.next_attempt(directory, job_id)
     os.utime(record.path, (0, 0))
     assert History.prune(directory, 30) == (record.path.name,)
+
+
+def test_what_earlier_attempts_came_to(tmp_path: Path) -> None:
+    """Oldest first; one without a verdict, or with a damaged one, is left out."""
+    for attempt, text in ((1, '{"outcome": "late"}'), (2, None), (3, "{"), (4, '{"outcome": "busy"}')):
+        (tmp_path / f"17.head.{attempt}").mkdir(mode=0o700)
+        if text is not None:
+            (tmp_path / f"17.head.{attempt}" / "verdict.json").write_text(text)
+    assert History(tmp_path, "17.head", 5).earlier_outcomes() == ("late", "busy")
+    assert History(tmp_path, "17.head", 4).earlier_outcomes() == ("late",)
+    assert History(tmp_path, "17.head", 1).earlier_outcomes() == ()
+    assert History(tmp_path, "18.head", 5).earlier_outcomes() == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import signal
@@ -14,9 +15,11 @@ import pytest
 from hook_kit import JOB, USER, Site, ready, site
 
 from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.driver import slots
 from nornir_torque_vm.driver.slots import JobFacts
 from nornir_torque_vm.hooks import epilogue, frame, prologue
+from nornir_torque_vm.hooks.arguments import HookCall
 
 __all__ = ["site"]
 
@@ -81,11 +84,52 @@ def test_a_hook_started_by_hand_says_who_should_start_it(
 def test_a_settings_file_with_a_mistake_requeues_and_names_it(
     site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing was started, so nothing is removed."""
+    """Nothing was started, so nothing is removed. It waits: TORQUE would start the job again at once."""
+    monkeypatch.setattr(prologue, "UNREADABLE_PAUSE", 0.3)
     site.settings_file.write_text("timeuot = 3\n")
+    began = time.monotonic()
     assert main(site, "prologue", monkeypatch) == 2
+    assert time.monotonic() - began >= 0.3
     assert "timeuot" in capsys.readouterr().err
     assert not Path(site.settings.history_dir).exists()
+
+
+def concluded(site: Site, call: HookCall | None = None, alarm: float = 300.0) -> tuple[int, float]:
+    """Exit code of a prologue whose guests do not get ready, and how long it took."""
+    settings = dataclasses.replace(site.settings, requeue_pause=1.0, prologalarm=alarm)
+    began = time.monotonic()
+    chosen = prologue.Prologue(call or site.call(), settings, Deadline.after(0.5), probe=lambda _: False)
+    code = prologue.conclude(chosen, began)
+    return code, time.monotonic() - began
+
+
+def test_a_requeued_job_is_given_back_after_a_pause_with_one_line(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TF 1.6: TORQUE starts it again at once, 18 times in 8 seconds."""
+    code, took = concluded(site)
+    assert code == 2
+    assert took >= 1.0, "the pause alone"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("torque-vm: j17-r0: ")
+    assert site.left() == []
+
+
+def test_the_pause_ends_before_the_mom_would_kill_the_hook(site: Site) -> None:
+    """A killed prologue counts as success."""
+    alarm = settings_module.KILL_MARGIN + prologue.LAST_WORDS + 0.7
+    site.settings = dataclasses.replace(site.settings, teardown_margin=0.01)
+    assert concluded(site, alarm=alarm)[1] < 1.4
+
+
+def test_a_refused_job_leaves_the_word_to_the_job_starter(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its owner reads the sentence once, and at once."""
+    code, took = concluded(site, site.call("vcpus=17"))
+    assert (code, capsys.readouterr().err) == (0, "")
+    assert took < 1
+    assert site.left() == [f"handover/{JOB}"]
 
 
 def program(site: Site, slot: str, before: str = "") -> list[str]:

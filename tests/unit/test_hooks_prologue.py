@@ -18,14 +18,15 @@ from nornir_torque_vm.errors import (
     ImageError,
     InventoryError,
     RequestError,
+    SettingsError,
     StateError,
 )
-from nornir_torque_vm.exitcodes import HookExit, hook_exit
+from nornir_torque_vm.exitcodes import HookExit, RunExit, hook_exit
 from nornir_torque_vm.handover import read_handover
 from nornir_torque_vm.hooks.prologue import Prologue
 from nornir_torque_vm.joblock import holder, job_lock
 from nornir_torque_vm.report import Status
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.state import History, JobState
 
 __all__ = ["site"]
 
@@ -62,7 +63,9 @@ def test_the_history_tells_what_was_planned_done_and_judged(site: Site) -> None:
     assert {event["job"] for event in events} == {JOB}
     assert {event["task"] for event in events} >= {"survey", "boot_guest", "start_guest", "check_health"}
     assert site.history("report.json")["ok"] is True
-    assert site.history("verdict.json") == {"outcome": "ok", "hook_exit": 0, "run_exit": 0, "sentence": ""}
+    assert site.history("verdict.json") == {
+        "outcome": "ok", "hook_exit": 0, "run_exit": 0, "sentence": "", "refused": False,
+    }  # fmt: skip
     kept = "".join(path.read_text() for path in Path(site.settings.history_dir).rglob("*") if path.is_file())
     assert "PRIVATE KEY" not in kept
 
@@ -75,26 +78,68 @@ def test_the_lock_is_free_afterwards(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("request_text", "error", "outcome", "exit_code"),
+    ("request_text", "error"),
     [
-        ("", RequestError, "refused", HookExit.ABORT),
-        ("cpus=4", RequestError, "refused", HookExit.ABORT),
-        ("ram=64M:vcpus=17", RequestError, "refused", HookExit.ABORT),
-        ("vms_per_node=9", RequestError, "refused", HookExit.ABORT),
-        ("img=missing.qcow2", ImageError, "refused", HookExit.ABORT),
+        ("", RequestError),
+        ("cpus=4", RequestError),
+        ("ram=64M:vcpus=17", RequestError),
+        ("vms_per_node=9", RequestError),
+        ("img=missing.qcow2", ImageError),
     ],
 )
-def test_what_the_user_can_mend_aborts_the_job(
-    site: Site, request_text: str, error: type[Exception], outcome: str, exit_code: int
+def test_what_the_user_can_mend_is_told_by_the_job_starter(
+    site: Site, request_text: str, error: type[Exception]
 ) -> None:
-    """A marked job without a request, an unknown key, an impossible shape, an image that is not there."""
+    """An aborted job's output is never delivered (TF 1.6), so the job is started to say why, and ends.
+
+    A marked job without a request, an unknown key, an impossible shape, an image that is not there.
+    """
     with pytest.raises(error) as caught:
         site.prologue(site.call(request_text))
-    assert hook_exit(caught.value) == exit_code
     verdict = site.history("verdict.json")
-    assert (verdict["outcome"], verdict["hook_exit"], verdict["run_exit"]) == (outcome, 1, 120)
-    assert verdict["sentence"] == str(caught.value)
+    assert (verdict["outcome"], verdict["hook_exit"], verdict["run_exit"]) == ("refused", 0, 120)
+    assert (verdict["sentence"], verdict["refused"]) == (str(caught.value), True)
+    assert site.left() == [f"handover/{JOB}"]
+    with pytest.raises(RequestError) as told:
+        read_handover(site.settings.run_dir, JOB)
+    assert str(told.value) == str(caught.value)
+    assert site.epilogue().ok
     assert site.left() == []
+
+
+def test_a_refused_job_of_nobody_is_aborted(site: Site) -> None:
+    """There is no account that a refusal could be given to."""
+    with pytest.raises(RequestError):
+        site.prologue(site.call("cpus=4", user="no-such-user"))
+    assert site.history("verdict.json")["hook_exit"] == HookExit.ABORT
+    assert site.left() == []
+
+
+@pytest.mark.parametrize("line", ["", "$job_starter /bin/sh", "$job_starter /nonexistent"])
+def test_no_guest_is_started_where_the_mom_has_no_job_starter_of_ours(site: Site, line: str) -> None:
+    """The job would run beside its guests, on bare metal. In the end it is aborted: nobody can say why."""
+    site.configure_mom(line)
+    for exit_code in (HookExit.REQUEUE,) * 3 + (HookExit.ABORT,):
+        with pytest.raises(SettingsError, match="job starter"):
+            site.prologue()
+        latest = History.latest(site.settings.history_dir, JOB).attempt
+        assert site.history("verdict.json", latest)["hook_exit"] == exit_code
+    assert site.left() == []
+
+
+def test_what_the_site_cannot_mend_is_tried_a_limited_number_of_times(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TORQUE itself would try for ever. In the end the user reads what the site failed at."""
+    cut_off(monkeypatch, "node2")
+    for attempt in (1, 2, 3):
+        assert not site.prologue().ok
+        assert site.history("verdict.json", attempt)["hook_exit"] == HookExit.REQUEUE
+    assert not site.prologue().ok
+    verdict = site.history("verdict.json", 4)
+    assert (verdict["hook_exit"], verdict["run_exit"], verdict["refused"]) == (0, 122, True)
+    with pytest.raises(StateError, match=r"node2: .*; given up after 4 attempts$"):
+        read_handover(site.settings.run_dir, JOB)
 
 
 def test_a_full_node_requeues_the_job_and_blames_nobody(tmp_path: Path) -> None:
@@ -148,15 +193,12 @@ def test_an_unreachable_node_fails_the_survey_and_is_named(
     report = site.prologue()
     assert hook_exit(report) == HookExit.REQUEUE
     assert [entry.host for entry in report.failed] == ["node2"]
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("torque-vm: node2: ")
-    assert site.history("verdict.json")["sentence"] in line
+    assert site.history("verdict.json")["sentence"].startswith("node2: ")
+    assert capsys.readouterr().err == "", "what is said to the user is decided at the end"
     assert site.left() == []
 
 
-def test_late_guests_requeue_the_job_and_leave_nothing(
-    site: Site, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_late_guests_requeue_the_job_and_leave_nothing(site: Site) -> None:
     """The deadline is for being ready; removing has a time of its own."""
     report = site.prologue(probe=never, seconds=1.0)
     assert {entry.status for entry in report.hosts} == {Status.LATE}
@@ -164,7 +206,6 @@ def test_late_guests_requeue_the_job_and_leave_nothing(
     assert site.history("verdict.json")["outcome"] == "late"
     assert site.history("report.json")["summary"] == "2 late"
     assert site.left() == []
-    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_one_failed_guest_takes_the_others_with_it(site: Site) -> None:
@@ -196,7 +237,7 @@ def test_an_error_nobody_foresaw_leaves_nothing_either(site: Site, monkeypatch: 
 def test_trouble_with_cleaning_up_does_not_change_the_verdict(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The user's mistake aborts the job, whatever else goes wrong afterwards."""
+    """The user's mistake ends the job, whatever else goes wrong afterwards."""
     logged: list[str] = []
     monkeypatch.setattr("nornir_torque_vm.hooks.prologue.log", lambda *words: logged.append(words[-1]))
 
@@ -206,8 +247,8 @@ def test_trouble_with_cleaning_up_does_not_change_the_verdict(
     monkeypatch.setattr(JobState, "remove", broken)
     with pytest.raises(RequestError):
         site.prologue(site.call("vcpus=17"))
-    assert site.history("verdict.json")["hook_exit"] == HookExit.ABORT
-    assert logged == ["not cleaned up: the run directory is on fire"]
+    assert site.history("verdict.json")["run_exit"] == RunExit.REFUSED
+    assert logged[0] == "not cleaned up: the run directory is on fire"
 
 
 def test_what_could_not_be_removed_keeps_its_plan(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
