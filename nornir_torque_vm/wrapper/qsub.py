@@ -73,7 +73,10 @@ class Wrapper:
 
     @property
     def settings(self) -> Settings:
-        """The settings; :raises SettingsError: they cannot be used."""
+        """The settings.
+
+        :raises TorqueVMError: they cannot be used, or the environment says neither yes nor no.
+        """
         if self.trouble or not self._settings:
             raise self.trouble or SettingsError("there are no settings")
         return self._settings
@@ -142,8 +145,6 @@ class Wrapper:
 
     def _submit(self, found: Found, *, dry_run: bool, refused: bool) -> int:
         """Submit a job with guests, or show what would be submitted."""
-        if self.trouble:
-            raise self.trouble
         runtime.check_host(self.settings, self.host)
         real = self._real_qsub()
         if refused and not dry_run:

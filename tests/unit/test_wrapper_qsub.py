@@ -68,6 +68,16 @@ def test_a_script_in_a_file_keeps_its_offset(host: SubmitHost) -> None:
     assert (qsub.offset, qsub.stdin) == (10, HELLO[10:].decode())
 
 
+def test_what_lies_before_the_offset_is_not_of_the_script(host: SubmitHost) -> None:
+    """Neither its requests nor its text."""
+    host.script("#PBS -vm ram=1G\n" + INLINE)
+    with (host.work / "job.sh").open("rb") as file:
+        os.lseek(file.fileno(), len("#PBS -vm ram=1G\n"), os.SEEK_SET)
+        done = host.run(stdin=file.fileno())
+    assert done.qsub.stdin == INLINE.replace("#PBS -vm", "##PBS -vm")
+    assert done.qsub.request == Request(ram=192 << 20, vcpus=2)
+
+
 @pytest.mark.parametrize("locale", [{}, {"LC_CTYPE": "C"}, {"LANG": "C"}, {"LC_ALL": "POSIX"}])
 def test_the_environment_stays(host: SubmitHost, locale: dict[str, str]) -> None:
     """Python sets LC_CTYPE for itself where there is no locale; qsub -V would carry it into the job."""
@@ -145,7 +155,7 @@ def test_broken_settings_do_not_touch_plain_jobs(host: SubmitHost) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["itself", "link", "copy"])
+@pytest.mark.parametrize("kind", ["itself", "link", "copy", "unmarked"])
 def test_it_never_calls_itself(host: SubmitHost, kind: str) -> None:
     """Whatever name the front has in the settings: an error, no endless loop."""
     other = host.folder / "other"
@@ -153,6 +163,9 @@ def test_it_never_calls_itself(host: SubmitHost, kind: str) -> None:
         other.symlink_to(host.front)
     elif kind == "copy":
         other.write_text(f"#!/bin/bash -p\nexec python -I -m nornir_torque_vm.wrapper.qsub # {kind}\n")
+    elif kind == "unmarked":
+        host.front.write_text("#!/bin/sh\n")
+        os.link(host.front, other)
     path = host.front if kind == "itself" else other
     host.set(real_qsub_on_nodes=str(path))
     for words in (["job.sh"], ["-vm", "vcpus=1", "job.sh"]):
