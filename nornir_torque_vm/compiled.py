@@ -27,6 +27,7 @@ FOR_PYTHON, FOR_FRONTS = "settings.json", "qsub.sh"
 """Names of the files in that directory."""
 
 _VERSION = 1
+"""Of both forms: another one is not used, and installing makes them again."""
 
 
 def compile_settings(etc: str) -> Settings:

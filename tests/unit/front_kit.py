@@ -27,6 +27,8 @@ SHELLS = {
     if not line or shutil.which(line[2:].split()[0])
 }
 """First lines of the fronts: the kit's own, and the shells that may be ``/bin/sh``."""
+TWO_SHELLS = ("as it is", *(name for name in ("dash",) if name in SHELLS))
+"""The kit's own, and one that shares nothing with it."""
 
 RECORDER = """\
 #!/bin/bash -p

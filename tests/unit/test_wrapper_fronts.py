@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from front_kit import PLAIN, SHELLS, SubmitHost, executable, prepared
+from front_kit import PLAIN, TWO_SHELLS, SubmitHost, executable, prepared
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -16,9 +16,9 @@ from nornir_torque_vm.wrapper.getopt import read_words
 HOSTNAME = Path("/proc/sys/kernel/hostname").read_text().strip()
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=TWO_SHELLS)
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> SubmitHost:
-    """A submit host whose fronts run in each of the shells."""
+    """A submit host whose fronts run in each of two shells."""
     return prepared(tmp_path, request.param)
 
 

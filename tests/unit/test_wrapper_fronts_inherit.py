@@ -6,15 +6,16 @@ import os
 import pty
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
-from front_kit import ASKING, PLAIN, SHELLS, SubmitHost, prepared
+from front_kit import ASKING, PLAIN, TWO_SHELLS, SubmitHost, prepared
 
 
-@pytest.fixture(params=SHELLS)
+@pytest.fixture(params=TWO_SHELLS)
 def host(request: pytest.FixtureRequest, tmp_path: Path) -> SubmitHost:
-    """A submit host whose fronts run in each of the shells."""
+    """A submit host whose fronts run in each of two shells."""
     return prepared(tmp_path, request.param)
 
 
@@ -112,10 +113,11 @@ def test_a_piped_request_is_asked_about(host: SubmitHost) -> None:
     asked = host.asked()
     assert asked is not None
     assert asked.stdin == ASKING.encode()
-    host.run(stdin=PLAIN.encode(), env={**os.environ, "TMPDIR": "/nowhere"})
+    result = host.run(stdin=PLAIN.encode(), env={**os.environ, "TMPDIR": "/nowhere"})
     asked = host.asked()
     assert asked is not None
     assert asked.stdin == PLAIN.encode()
+    assert result.stderr == b""
 
 
 def test_a_script_that_cannot_be_kept_is_not_submitted(host: SubmitHost) -> None:
@@ -175,3 +177,24 @@ def test_a_terminal_or_device_is_asked_about(host: SubmitHost) -> None:
         os.close(ours)
         os.close(terminal)
     assert host.asked() is not None
+
+
+def test_an_ordinary_user_can_do_all_that() -> None:
+    """These tests often run as root, who is never refused anything."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        host = prepared(folder)
+        folder.chmod(0o755)
+        for place in (folder, host.real, host.folder / "work"):
+            place.chmod(0o777)
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
+        for given, words in ((b"", ("plain.sh",)), (PLAIN.encode(), ("-V",))):
+            result = host.run(*words, stdin=given, prefix=nobody)
+            seen = host.recorded()
+            assert (result.returncode, result.stderr) == (42, b"")
+            assert seen is not None
+            assert seen.stdin == given
+        host.run(stdin=ASKING.encode(), prefix=nobody)
+        asked = host.asked()
+        assert asked is not None
+        assert asked.stdin == ASKING.encode()
