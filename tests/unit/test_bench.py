@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import child
+from bench import child, submit
 from bench.boot import middle, read_leases
 from bench.pairs import alternate
 from bench.ratio import HEADINGS, LEAST, Measured, table
@@ -140,3 +140,19 @@ def test_leases_are_read_by_mac_address() -> None:
 def test_milestones_are_summed_up_by_their_medians() -> None:
     """One odd run must not hide where the time usually goes."""
     assert middle([{"hook": 1.0}, {"hook": 9.0}, {"hook": 2.0}]) == {"hook": 2.0}
+
+
+def test_what_qsub_costs_alone_is_taken_off() -> None:
+    """Of the same round; from a job with guests too, before it is compared with a bare Python."""
+    taken = [
+        {"recorder": 2.0, "bare": 8.0, "plain job, pipe": 5.0, "guests by option": 82.0},
+        {"recorder": 1.0, "bare": 10.0, "plain job, pipe": 6.0, "guests by option": 51.0},
+    ]
+    assert submit.line("plain job, pipe", taken).values == (3.0, 5.0)
+    assert submit.line("guests by option", taken).values == (10.0, 5.0)
+
+
+def test_a_filter_runs_besides_qsub() -> None:
+    """So nothing is taken off."""
+    taken = [{"recorder": 2.0, "bare": 8.0, "plain job, submit filter": 3.0}]
+    assert submit.line("plain job, submit filter", taken).values == (3.0,)
