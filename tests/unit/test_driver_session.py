@@ -199,10 +199,20 @@ def test_hooks_are_deployed_where_a_mom_looks(tmp_path: Path) -> None:
     mom_priv = tmp_path / "var/spool/torque/mom_priv"
     mom_priv.mkdir(parents=True)
     assert deploy.deploy_hooks(tmp_path) == "/var/spool/torque/mom_priv/job_starter"
-    modes = {path.name: path.stat().st_mode & 0o777 for path in mom_priv.iterdir()}
+    modes = {path.name: path.stat().st_mode & 0o777 for path in mom_priv.iterdir() if path.name != "config"}
     assert modes == {"prologue.vm": 0o500, "epilogue.vm": 0o500, "job_starter": 0o555}
     for name in modes:
         assert (mom_priv / name).read_text() == hook_text(name)
+
+
+def test_deploying_names_the_job_starter_in_the_moms_configuration_once(tmp_path: Path) -> None:
+    """Behind what is there, which a MOM reads line by line."""
+    config = tmp_path / "var/spool/torque/mom_priv/config"
+    config.parent.mkdir(parents=True)
+    config.write_text("$pbsserver head\n")
+    for _ in range(2):
+        starter = deploy.deploy_hooks(tmp_path)
+        assert config.read_text() == f"$pbsserver head\n$job_starter {starter}\n"
 
 
 def test_deploying_again_replaces_only_what_differs(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_a_requeued_job_is_given_back_after_a_pause_with_one_line(
     assert code == 2
     assert took >= 1.0, "the pause alone"
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("torque-vm: j17-r0: ")
+    assert line.startswith("torque-vm: j17-r[0-1] on node[1-2]: ")
     assert site.left() == []
 
 
