@@ -19,7 +19,9 @@ FRONTS = {"qsub": "qsub", "vsub": "qsub", "submit-filter": "submit-filter"}
 """Fronts of the wrapper by the names they are installed under → their files in ``wrapper/``."""
 MODULE_FILES = ("torque-vm", "torque-vm.lua")
 """Names of the module files, for Environment Modules and for Lmod."""
-_SETTING = re.compile(r"(?:local |set )?(\w+)(?:=| = | (?!=))")
+STARTER = "job_starter"
+"""The file in ``hooks/`` that is written in Perl."""
+_SETTING = re.compile(r"(?:local |set |my \$)?(\w+)(?:=| = | (?!=))")
 
 
 def kit_file(*parts: str) -> Path:
@@ -45,7 +47,26 @@ def hook_text(name: str, *, python: str = sys.executable, run_dir: str = "/run/t
 
     :param python: absolute path of the interpreter that has this package.
     """
+    if name == STARTER:
+        return starter_text(python=python, run_dir=run_dir)
     return _with(kit_file("hooks", name), {"PYTHON": python, "RUN_DIR": run_dir})
+
+
+def starter_text(
+    *, python: str = sys.executable, run_dir: str = "/run/torque-vm", mom_config: str = ""
+) -> str:
+    """Text of ``hooks/job_starter`` for a node; the file is for everybody to read and execute.
+
+    :param python: as for :func:`hook_text`.
+    :param mom_config: text of the MOM's config, which says whether jobs get login shells.
+    """
+    values = {
+        "PYTHON": python,
+        "RUN_DIR": run_dir,
+        "LOGIN_BATCH": _switch(mom_config, "$source_login_batch"),
+        "LOGIN_INTERACTIVE": _switch(mom_config, "$source_login_interactive"),
+    }
+    return _with(kit_file("hooks", STARTER), values, _perl)
 
 
 def front_text(name: str, *, python: str = sys.executable, etc: str = "/etc/torque-vm") -> str:
@@ -78,6 +99,24 @@ def _with(path: Path, values: Mapping[str, str], quote: Callable[[str], str] = s
 def _set(line: str, values: Mapping[str, str], quote: Callable[[str], str]) -> str:
     found = _SETTING.match(line)
     return f"{found[0]}{quote(values[found[1]])}" if found and found[1] in values else line
+
+
+def _switch(config: str, name: str) -> str:
+    """``1`` or ``0``: a switch in a MOM's config, on unless turned off; read as TORQUE's ``setbool`` does."""
+    state = "1"
+    for words in map(str.split, config.splitlines()):
+        if len(words) > 1 and words[0] == name:
+            value = words[1].lower()
+            if value == "off" or value[0] in "fn0":
+                state = "0"
+            elif value == "on" or value[0] in "ty1":
+                state = "1"
+    return state
+
+
+def _perl(text: str) -> str:
+    """Quote a string for Perl, to the end of its statement."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "';"
 
 
 def _tcl(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -145,36 +144,3 @@ def test_a_python_that_is_gone_requeues_the_job(kit: Kit, name: str) -> None:
     """Somebody removed the installation: anything but 0 and 1."""
     kit.python.unlink()
     assert kit.run(name, *ARGUMENTS).returncode in {126, 127}
-
-
-def started(kit: Kit, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the job starter with an environment of the job."""
-    env = {"PATH": "/bin:/usr/bin", "PBS_JOBID": JOB, "ODD": "a\n b ", **environment}
-    return kit.run("job_starter", *arguments, env=env, stdin=None, input="script line\nrest")
-
-
-SHOW = 'printf "%s|" "$@"; printf "%s|" "$ODD"; cat; umask; exit 7'
-
-
-@pytest.mark.parametrize("job_id", ["18.head", ""])
-def test_a_job_without_a_marker_goes_on_as_if_it_had_met_nobody(kit: Kit, job_id: str) -> None:
-    """The starter serves every job of the node: arguments, environment, input, exit code stay."""
-    kit.run("prologue.vm", *ARGUMENTS)
-    (kit.folder / "seen.json").unlink()
-    done = started(kit, "/bin/sh", "-c", SHOW, "sh", "two words", "", "*", PBS_JOBID=job_id)
-    umask = os.umask(0)
-    os.umask(umask)
-    assert done.stdout == f"two words||*|a\n b |script line\nrest{umask:04o}\n"
-    assert (done.returncode, done.stderr) == (7, "")
-    assert kit.seen is None
-
-
-def test_a_marked_job_goes_to_the_job_starter_with_its_own_command(kit: Kit) -> None:
-    """Python learns where the hand-overs are; the rest is the task's own."""
-    kit.run("prologue.vm", *ARGUMENTS)
-    assert started(kit, "/bin/bash", "-l").returncode == 42
-    assert kit.seen is not None
-    module = "nornir_torque_vm.hooks.job_starter"
-    assert kit.seen["argv"] == ["-I", "-m", module, str(kit.run_dir), "/bin/bash", "-l"]
-    assert kit.seen["stdin"] == "script line\nrest"
-    assert dict(kit.seen["env"])["PATH"] == "/bin:/usr/bin"  # type: ignore[call-overload]

@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.sitekit import FRONTS, MODULE_FILES, front_text, hook_text, kit_file, module_text
+from nornir_torque_vm.sitekit import (
+    FRONTS,
+    MODULE_FILES,
+    front_text,
+    hook_text,
+    kit_file,
+    module_text,
+    starter_text,
+)
 
-HOOKS = ("prologue.vm", "epilogue.vm", "job_starter")
+HOOKS = ("prologue.vm", "epilogue.vm")
 ODD = """/opt/it's "here" [x] {y} $z \\ ü"""
 
 
@@ -52,6 +60,41 @@ def test_every_hook_is_a_shell_script_that_parses(name: str) -> None:
     assert text.startswith("#!/bin/sh\n")
     assert kit_file("hooks", name).stat().st_mode & 0o111
     subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+
+
+def test_only_the_values_of_the_job_starter_change() -> None:
+    """And perl reads them back, whatever they are."""
+    before = kit_file("hooks", "job_starter").read_text().splitlines()
+    after = starter_text(python=ODD, run_dir=f"{ODD}/run", mom_config="$source_login_batch off\n")
+    changed = [new for old, new in zip(before, after.splitlines(), strict=True) if old != new]
+    assert kit_file("hooks", "job_starter").stat().st_mode & 0o111
+    subprocess.run(["perl", "-c", "-t", "-C0"], input=after, text=True, check=True, capture_output=True)
+    shown = subprocess.run(
+        ["perl", "-e", "\n".join([*changed, 'print "$PYTHON\\n$RUN_DIR\\n$LOGIN_BATCH\\n"'])],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert shown.stdout == f"{ODD}\n{ODD}/run\n0\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "batch", "interactive"),
+    [
+        ("", "1", "1"),
+        ("$source_login_batch false\n", "0", "1"),
+        ("$source_login_interactive No\n", "1", "0"),
+        ("$source_login_batch 0\n$source_login_batch True\n", "1", "1"),
+        ("$source_login_batch off\n$source_login_interactive OFF\n", "0", "0"),
+        ("$source_login_batch off\n$source_login_batch on\n", "1", "1"),
+        ("$source_login_batch\n# $source_login_batch no\n$source_login_batch other\n", "1", "1"),
+    ],
+)
+def test_the_job_starter_knows_whether_its_mom_starts_login_shells(
+    config: str, batch: str, interactive: str
+) -> None:
+    """The last line that says something counts, in the words TORQUE reads."""
+    lines = starter_text(mom_config=config).splitlines()
+    assert f"my $LOGIN_BATCH = '{batch}';" in lines
+    assert f"my $LOGIN_INTERACTIVE = '{interactive}';" in lines
 
 
 @pytest.mark.parametrize("name", FRONTS)
