@@ -11,9 +11,9 @@ from words_kit import EXAMPLES, header_of, options, scripts
 
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.wrapper.argv import split_words
-from nornir_torque_vm.wrapper.directives import MAX_LINE, Header, neutralise, read_header
+from nornir_torque_vm.wrapper.directives import Header, neutralise, read_header
 
-LINES = MAX_LINE - 1
+LINES = 32767
 """Bytes qsub reads at a time."""
 
 READ_BY_TORQUE = [
@@ -178,14 +178,16 @@ def test_requests_with_the_lines_they_begin_in() -> None:
     )
     assert header.requests == [(2, "img=a.qcow2,ram=2G"), (2, "vcpus=1"), (5, "arch=x")]
     assert header.has_request
+    assert [one.is_request for one in header.directives] == [False, True]
     assert options(header) == [("N", "x"), ("l", "nodes=2")]
 
 
 def test_a_script_without_requests() -> None:
     """It stays what it is."""
-    script = b"#PBS -N x -vmx\n#PBS -v -vm\n#PBS -- -vm x\necho -vm\n#PBS -vm a=1\n"
+    script = b"#PBS # say\n#PBS -N x -vmx\n#PBS -v -vm\n#PBS -- -vm x\necho -vm\n#PBS -vm a=1\n"
     header = read_header(script)
     assert (header.has_request, header.requests, neutralise(script, header)) == (False, [], script)
+    assert not any(one.is_request for one in header.directives)
 
 
 @pytest.mark.parametrize("word", [b"-vm", b'"-vm"', b"'-vm'", b"''-vm"])

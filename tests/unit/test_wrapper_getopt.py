@@ -224,6 +224,7 @@ def test_what_getopt_objects_to(given: str, fault: str) -> None:
         ("-vm a=1 job.sh", 2),
         ("-N x -CX job.sh", 2),  # the word behind -CX is qsub's prefix
         ("-CX -CY job.sh", 0),
+        ("-CX -vm a=1 job.sh", 3),
         ("-C X job.sh", 2),
         ("-N -CX job.sh", 2),
         ("-N x -l", 2),  # would swallow what is put behind it

@@ -7,9 +7,9 @@ from hypothesis import assume, example, given, settings
 from words_kit import EXAMPLES, header_of, options, prefixes, scripts
 
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.wrapper.directives import MAX_LINE, Header, add_options, neutralise, read_header
+from nornir_torque_vm.wrapper.directives import Header, add_options, neutralise, read_header
 
-LINES = MAX_LINE - 1
+LINES = 32767
 """Bytes qsub reads at a time."""
 
 
