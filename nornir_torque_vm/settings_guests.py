@@ -9,6 +9,9 @@ from nornir_torque_vm.keys import DISTRO, IMAGE_NAME, KEYS
 from nornir_torque_vm.kinds import AbsPath, Bool, Int, Text
 from nornir_torque_vm.model import Distro
 
+OWN_IMAGES_PENDING = "nodes refuse images outside the pool still"
+"""Why a user's own image, which a site may allow, has no effect yet."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GuestSettings:
@@ -29,7 +32,7 @@ class GuestSettings:
         Bool(),
         False,
         "whether a job may boot an image of its owner, named by a path",
-        pending="nodes refuse images outside the pool still",
+        pending=OWN_IMAGES_PENDING,
     )
     distro_default: Distro = setting(  # noqa: RUF009 - it returns a dataclass field
         DISTRO,

@@ -12,6 +12,7 @@ from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import Distro
 from nornir_torque_vm.request import Request, parse_request
+from nornir_torque_vm.settings_guests import OWN_IMAGES_PENDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,6 +219,8 @@ def _iocm_error(values: Values, keys: tuple[str, ...], why: str) -> RequestError
 def _pending(asked: Values) -> list[str]:
     """One warning that names the keys whose values nodes do not act on yet."""
     why = {key: KEYS[key].pending for key in asked if KEYS[key].pending}
+    if "/" in asked.get("img", ("", ""))[0]:
+        why = {"img": OWN_IMAGES_PENDING, **why}
     if not why:
         return []
     reasons = dict.fromkeys(why.values())

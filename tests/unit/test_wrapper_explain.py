@@ -210,10 +210,9 @@ def test_without_the_nodes_libraries_the_sample_is_one_line(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A submit host need not have them; the line says what is missing and how to get it."""
-    loaded = ("nornir_torque_vm.wrapper.rendered", "jinja2")
+    loaded = ("nornir_torque_vm.wrapper.rendered", "nornir_torque_vm.render", "jinja2")
     for name in [name for name in sys.modules if name.startswith(loaded)]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "nornir_torque_vm.render.domain", raising=False)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     (line,) = section(shown("-vm vcpus=1 job.sh", settings), "Sample")
     assert "no Python package jinja2" in line

@@ -11,6 +11,7 @@ from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import Distro, FileRef
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.settings_guests import OWN_IMAGES_PENDING
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, ImageFacts, Resolved, gather, resolve
 
 ALL: dict[str, Any] = {"iocm_enabled": True, "vrdma_enabled": True, "unclot_enabled": True}
@@ -151,3 +152,10 @@ def test_keys_without_effect_yet_are_named_in_one_line() -> None:
     assert scripts.warnings == (
         f"without effect so far: vm_prologue, vm_epilogue ({KEYS['vm_prologue'].pending})",
     )
+
+
+def test_an_image_of_the_user_is_warned_of() -> None:
+    """The site allows it, and the nodes do not boot it yet: the job will end with their sentence."""
+    asked = gather([(COMMAND_LINE, "img=./mine.qcow2")])
+    resolved = resolve(asked, Settings(allow_user_images=True), ImageFacts("/home/alice/mine.qcow2"))
+    assert resolved.warnings == (f"without effect so far: img ({OWN_IMAGES_PENDING})",)
