@@ -20,6 +20,7 @@ from nornir_torque_vm.hooks.stdio import say, settle_stdio
 COMMANDS = {
     "address": ("nornir_torque_vm.cli.guests", "Find out the addresses of running guests."),
     "boot": ("nornir_torque_vm.cli.guests", "Start guests on nodes, outside any batch job."),
+    "config": ("nornir_torque_vm.cli.config", "Show and check the settings, or make them from older ones."),
     "demo": (
         "nornir_torque_vm.cli.demo",
         "Show it all: a job in four guests of a lab, and its timeline.",

@@ -1,0 +1,110 @@
+"""The reference of all settings and all ``-vm`` keys, written from the tables that read them.
+
+``python -m nornir_torque_vm.reference > docs/configuration.md`` renews it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from collections.abc import Iterable, Iterator
+
+from nornir_torque_vm.fields import Field
+from nornir_torque_vm.keys import KEYS
+from nornir_torque_vm.obsolete import REASONS
+from nornir_torque_vm.settings import DEFAULT_PATH, SETTINGS, Settings
+from nornir_torque_vm.tomltext import toml_value
+
+SECTIONS = {
+    "GuestSettings": (
+        "Guests",
+        "Submit hosts check and resolve requests by them; nodes do the same again, and plan guests by them.",
+    ),
+    "HookSettings": ("Hooks", "The hooks on the nodes act on them."),
+    "SubmitSettings": (
+        "Submission",
+        "The wrapper and the submit filter act on them, some of them the hooks too.",
+    ),
+    "ComponentSettings": (
+        "Components",
+        "Submit hosts check and resolve requests by them, and carry the result in the job.",
+    ),
+    "Settings": ("Nodes", "The hooks on the nodes and the administrators' commands act on them."),
+}
+"""Class that defines settings → heading, and where they take effect. A new one needs no entry."""
+
+HEAD = f"""\
+# Configuration reference
+
+Made from the tables in the code by `python -m nornir_torque_vm.reference`; do not edit it here. How to
+work with the settings is said in [Administration](administration.md#configuration).
+
+Settings stand in `{DEFAULT_PATH}` (TOML), the same file on submit hosts and nodes. Names count in
+any case: `IMAGE_POOL` is `image_pool`. Truth values are `true` and `false`; sizes are texts such as `"2G"`,
+binary; times are seconds. Hosts are chosen by `"*"` (all), `""` (none) or a regular expression that has to
+match a host's whole name, short or full.
+"""
+KEYS_HEAD = """\
+## Keys of `-vm`
+
+A key that a job does not name has the value of the setting in the last column. *Not yet* marks what
+is accepted, checked and carried in the job, but not acted on by the nodes.
+"""
+OBSOLETE_HEAD = """\
+## Names of the earlier system without a counterpart
+
+`torque-vm config import` leaves them as comments.
+"""
+
+
+def reference() -> str:
+    """Return the whole page."""
+    parts = [HEAD, *_sections(), KEYS_HEAD, _table(("key", "meaning", "values", "default"), map(_key, KEYS))]
+    return "\n".join([*parts, OBSOLETE_HEAD, _table(("name", "it …"), _obsolete())])
+
+
+def _sections() -> Iterator[str]:
+    for owner in reversed(Settings.__mro__):
+        names = [name for name in vars(owner).get("__annotations__", {}) if dataclasses.is_dataclass(owner)]
+        if names:
+            heading, where = SECTIONS.get(owner.__name__, (owner.__name__, owner.__doc__ or ""))
+            yield f"## {heading}\n\n{where}\n"
+            titles = ("setting", "meaning", "values", "default", "earlier names")
+            yield _table(titles, (_setting(SETTINGS[name]) for name in names))
+
+
+def _setting(field: Field) -> tuple[str, ...]:
+    default = toml_value(field.kind.dump(field.default))
+    earlier = ", ".join(f"`{alias.upper()}`" for alias in field.aliases)
+    return f"`{field.name}`", _meaning(field), field.kind.words, f"`{default}`", earlier
+
+
+def _key(field: Field) -> tuple[str, ...]:
+    default = f"setting `{field.default_from}`" if field.default_from else "none"
+    return f"`{field.name}`", _meaning(field), field.kind.words, default
+
+
+def _obsolete() -> Iterator[tuple[str, str]]:
+    for reason in dict.fromkeys(REASONS.values()):
+        names = sorted(name for name, why in REASONS.items() if why == reason)
+        yield ", ".join(f"`{name}`" for name in names), reason
+
+
+def _meaning(field: Field) -> str:
+    return f"{field.help}. *Not yet acted on by the nodes: {field.pending}*" if field.pending else field.help
+
+
+def _table(titles: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:
+    """A table as Markdown writes it."""
+    head = tuple(titles)
+    lines = (head, ("---",) * len(head), *(tuple(map(_cell, row)) for row in rows))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"([|<])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
