@@ -7,8 +7,7 @@ import time
 import click
 
 from nornir_torque_vm.cli.labjob import borrowed_lab, run_job
-from nornir_torque_vm.driver.session import submission_for
-from nornir_torque_vm.request import parse_request
+from nornir_torque_vm.cli.submit import Typed, read_script
 from nornir_torque_vm.sitekit import kit_file
 
 REQUEST = "vcpus=1,ram=192M,vms_per_node=2"
@@ -21,11 +20,10 @@ def demo() -> int:
     """Build an image and a two-node lab, run a job in four guests, show its timeline, clean up (root)."""
     began = time.monotonic()
     script = kit_file("wrapper", "demo-job.sh")
+    job = Typed(["-l", f"nodes={NODES}", "-vm", REQUEST], script, read_script(script))
     with borrowed_lab(LAB, NODES) as lab:
         print(f"$ qsub -l nodes={NODES} -vm {REQUEST} {script.name}", flush=True)
-        submission = submission_for(
-            script, lab.node_names[:NODES], ppn=NODES, other=parse_request([REQUEST]).encode()
-        )
+        submission = job.submission(lab)
         job_began = time.monotonic()
         ended = run_job(lab, submission)
         took = time.monotonic() - job_began

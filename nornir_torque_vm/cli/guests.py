@@ -19,6 +19,7 @@ import click
 from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm import tasks
 from nornir_torque_vm.accounts import caller
+from nornir_torque_vm.cli.asked import read_request, request_option, settled
 from nornir_torque_vm.cli.command import Command
 from nornir_torque_vm.cli.show import as_json as to_json
 from nornir_torque_vm.cli.show import show_report
@@ -33,11 +34,11 @@ from nornir_torque_vm.joblock import job_lock
 from nornir_torque_vm.model import Job, JobKeys, Plan
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.report import HostReport, Report
-from nornir_torque_vm.request import parse_request
 from nornir_torque_vm.sizes import format_size
 from nornir_torque_vm.sshkeys import make_job_keys
 from nornir_torque_vm.state import JobState
 from nornir_torque_vm.tasks.destroy import Destroyed
+from nornir_torque_vm.wrapper.resolve import COMMAND_LINE
 
 COLUMNS = ("guest", "node", "job", "owner", "state", "vcpus", "memory", "mac")
 NO_NODE, NO_GUEST = "no node is selected", "there is no such guest"
@@ -62,14 +63,15 @@ def guests(**options: Any) -> int:
 
 @click.command()
 @target_options
-@click.option("-vm", "requests", multiple=True, metavar="KEY=VALUE[,…]", help="What the guests shall be.")
+@request_option
 def boot(*, requests: tuple[str, ...], **options: Any) -> int:
     """Start guests on NODES, outside any batch job, and wait until they are healthy."""
     command = Command.prepare(**options)
     settings, nodes = command.settings, command.targets.nodes
     if not nodes:
         return command.nothing(NO_NODE)
-    request = parse_request(requests)
+    asked = read_request((COMMAND_LINE, text) for text in requests)
+    request = settled(asked, settings).request
     image = image_for(request, settings)
     job_id = command.job_id or f"{int(time.time())}.adhoc"
     job = Job(job_id, server_of(job_id, settings), caller(), nonce=secrets.token_hex(4))

@@ -59,6 +59,8 @@ def test_boot_again_under_the_same_id_is_refused(site: Site, run: Run) -> None:
         ("cpus=1", 2, "unknown -vm key 'cpus'"),
         ("ram=64M,vcpus=99", 2, "vcpus=99 is more than the 16 processors"),
         ("img=other.qcow2", 2, "does not exist in the image pool"),
+        ("vm_epilogue=/nowhere/file", 2, "vm_epilogue names '/nowhere/file', which cannot be opened"),
+        ("vms_per_node=99", 2, "the site allows 8 guests on a node"),
     ],
 )
 def test_a_request_that_cannot_be_met_starts_nothing(
@@ -70,6 +72,17 @@ def test_a_request_that_cannot_be_met_starts_nothing(
     assert sentence in said.err
     assert len(said.err.splitlines()) == 1
     assert site.left() == []
+
+
+def test_boot_reads_the_keys_as_a_submission_does(site: Site, run: Run, tmp_path: Path) -> None:
+    """Files of the caller are read, and what has no effect is said; the site's limits hold."""
+    (tmp_path / "user-data").write_text("#cloud-config\n")
+    said = boot(run, "-vm", f"metadata={tmp_path}/user-data,VCPUS=2,unclot=on")
+    assert said.code == 0
+    off, pending, _ = said.err.splitlines()
+    assert off == "torque-vm: the site has switched unclot off: unclot=true is ignored"
+    assert pending.startswith("torque-vm: without effect so far: metadata (")
+    assert [guest["vcpus"] for guest in run("guests", *BOTH, "--json").json["guests"]] == [2, 2]
 
 
 def test_boot_stops_at_a_node_that_does_not_answer(

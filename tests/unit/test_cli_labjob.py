@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import signal
 from collections.abc import Sequence
@@ -10,20 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from qcow2_bytes import image_bytes
 
 from nornir_torque_vm.cli import demo as demo_module
 from nornir_torque_vm.cli import labjob
 from nornir_torque_vm.cli import run as run_module
 from nornir_torque_vm.cli.app import outcome
 from nornir_torque_vm.cli.labjob import borrowed_lab, cancelling, run_job
+from nornir_torque_vm.cli.submit import SETTINGS
 from nornir_torque_vm.driver.batch import Outcome, Submission
 from nornir_torque_vm.driver.session import Ended
 from nornir_torque_vm.errors import ImageBuildError, LabError
+from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.lab import NodeStatus
+from nornir_torque_vm.model import FileRef
 from nornir_torque_vm.processors.base import Event, EventProcessor
-from nornir_torque_vm.request import find_in_resources
+from nornir_torque_vm.request import Request, find_in_resources
 from nornir_torque_vm.timeline import Span, Timeline
+from nornir_torque_vm.wrapper.helptext import keys_help
 
+BOTH = ("node1", "node2")
 DONE = Ended(Outcome("1.head", "start", 7, 1), {}, Timeline((Span("j1-r0", "start", 0.0, 1.5),)))
 
 
@@ -31,6 +38,7 @@ class FakeLab:
     """Writes down what is done to it."""
 
     log: list[str] = []  # noqa: RUF012 - shared by all objects, as the lab itself is
+    folder: Path = Path("/nowhere")
     there: Sequence[NodeStatus] = ()
     slots = 4
 
@@ -44,6 +52,13 @@ class FakeLab:
         if nodes:
             self.log.append(f"wants {nodes}")
 
+    @property
+    def pool(self) -> Path:
+        return self.folder / "pool"
+
+    def root(self, _node: str) -> Path:
+        return self.folder
+
     def status(self) -> list[NodeStatus]:
         return list(self.there)
 
@@ -56,9 +71,13 @@ class FakeLab:
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> type[FakeLab]:
-    """The lab, and a builder of images that only says so."""
-    FakeLab.log, FakeLab.there = [], ()
+def lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[FakeLab]:
+    """The lab with its settings and its pool, and a builder of images that only says so."""
+    FakeLab.log, FakeLab.there, FakeLab.folder = [], (), tmp_path
+    (tmp_path / "pool").mkdir()
+    (tmp_path / "pool/micro.qcow2").write_bytes(image_bytes())
+    (tmp_path / "etc/torque-vm").mkdir(parents=True)
+    (tmp_path / SETTINGS).write_text('img_default = "micro.qcow2"\nhost_os_ram_mb = 64\n')
     monkeypatch.setattr(labjob, "Lab", FakeLab)
     monkeypatch.setattr(labjob, "build", lambda name, *_, **__: FakeLab.log.append(f"build {name}"))
     return FakeLab
@@ -261,7 +280,7 @@ def test_run_submits_what_it_was_told(ran: list[tuple[Submission, dict[str, Any]
     assert outcome(["run", *words, "--name", "mine", script, "--nodes", "9", "-x"]) == 7
     ((submission, options),) = ran
     assert submission.hosts == ("node1", "node2")
-    assert (submission.ppn, submission.walltime, submission.name) == (4, 60, "mine")
+    assert (submission.ppn, submission.walltime, submission.name) == (2, 60, "mine")
     assert submission.arguments == ("--nodes", "9", "-x")
     request = find_in_resources(submission.resources[0])
     assert request is not None
@@ -269,14 +288,84 @@ def test_run_submits_what_it_was_told(ran: list[tuple[Submission, dict[str, Any]
     assert options == {"max_starts": 3, "quiet": False}
 
 
-def test_runs_defaults_are_one_node_and_all_its_slots(
+def test_runs_defaults_are_one_node_and_the_slots_its_guests_need(
     ran: list[tuple[Submission, dict[str, Any]]], script: str
 ) -> None:
-    """And the script's own name."""
-    assert outcome(["run", "--ppn", "2", "--quiet", script]) == 7
-    ((submission, options),) = ran
-    assert (submission.hosts, submission.ppn, submission.name) == (("node1",), 2, "job.sh")
+    """And the script's own name; more slots are to be had, fewer are not."""
+    for words in ([], ["--ppn", "2"], ["--ppn", "2", "-vm", "vcpus=3"], ["-vm", "vcpus=3"]):
+        assert outcome(["run", "--quiet", *words, script]) == 7
+    assert [submission.ppn for submission, _ in ran] == [1, 2, 3, 3]
+    submission, options = ran[0]
+    assert (submission.hosts, submission.name, submission.walltime) == (("node1",), "job.sh", 3600)
+    assert submission.resources == ("other=vm1",)
     assert options == {"max_starts": 1, "quiet": True}
+
+
+INSIDE = b"""#!/bin/sh
+#PBS -N inside -l nodes=2:ppn=3,walltime=60
+#PBS -vm vcpus=2,ram=192M -F "one 'two words'"
+echo
+"""
+
+
+def test_directives_of_the_script_count_as_with_qsub(
+    ran: list[tuple[Submission, dict[str, Any]]], script: str
+) -> None:
+    """The request is taken out of the text that runs; options of the command win."""
+    Path(script).write_bytes(INSIDE)
+    assert outcome(["run", script]) == 7
+    words = ["--nodes", "1", "--name", "outside", "--walltime", "9", "-vm", "vcpus=4"]
+    assert outcome(["run", *words, script, "argument"]) == 7
+    (inside, _), (outside, _) = ran
+    text = INSIDE.replace(b"-vm vcpus=2,ram=192M", b" " * 20)
+    other = "other=vm1:ram=192M:vcpus="
+    assert inside == Submission(text, "inside", BOTH, 3, (f"{other}2",), ("one", "two words"), 60)
+    assert outside == Submission(text, "outside", BOTH[:1], 4, (f"{other}4",), ("argument",), 9)
+    assert outcome(["run", "--ppn", "4", script]) == 7
+    assert (ran[2][0].hosts, ran[2][0].ppn) == (BOTH, 4)
+
+
+def test_files_ride_with_their_digest_and_what_has_no_effect_is_said(
+    ran: list[tuple[Submission, dict[str, Any]]],
+    script: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Read as the wrapper reads them: relative to the current directory."""
+    monkeypatch.chdir(Path(script).parent)
+    Path("prepare.sh").write_bytes(b"true\n")
+    assert outcome(["run", "--quiet", "-vm", "vm_prologue=prepare.sh,vrdma=on", script]) == 7
+    request = find_in_resources(ran[0][0].resources[0])
+    path, digest = f"{Path.cwd()}/prepare.sh", hashlib.sha256(b"true\n").hexdigest()
+    assert request == Request(vm_prologue=FileRef(path, digest))
+    off, pending = capsys.readouterr().err.splitlines()
+    assert off == "torque-vm: the site has switched vrdma off: vrdma=true is ignored"
+    assert pending == "torque-vm: without effect so far: vm_prologue (scripts in the guests are not run yet)"
+
+
+def test_help_explains_the_keys(script: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """For ``run`` and ``boot`` alike; the option itself names them all."""
+    for words in (["run", "-vm", "help", script], ["boot", "-vm", "help", "node1"]):
+        assert outcome(words) == 0
+        assert capsys.readouterr().out == keys_help()
+        assert outcome([words[0], "--help"]) == 0
+        named = " ".join(capsys.readouterr().out.split())
+        assert all(f"{key.name}, " in named or f"{key.name}. " in named for key in KEYS)
+
+
+def test_what_the_site_does_not_allow_is_refused_in_the_lab(
+    ran: list[tuple[Submission, dict[str, Any]]],
+    lab: type[FakeLab],
+    script: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By the settings that its nodes have; a lab that was made for the job goes."""
+    for request, sentence in (("vms_per_node=99", "vms_per_node is 99"), ("img=x.qcow2", "x.qcow2")):
+        assert outcome(["run", "--quiet", "-vm", request, script]) == 120
+        (line,) = capsys.readouterr().err.splitlines()
+        assert sentence in line
+        assert lab.log[-1] == "down"
+    assert ran == []
 
 
 def test_the_timeline_is_shown_on_request_and_not_among_the_jobs_output(
@@ -294,6 +383,7 @@ def test_the_timeline_is_shown_on_request_and_not_among_the_jobs_output(
     [
         (["-vm", "ram=lots"], "-vm key ram is 'lots'"),
         (["-vm", "cpus=1"], "unknown -vm key 'cpus'"),
+        (["-vm", "metadata=/nowhere/file"], "metadata names '/nowhere/file', which cannot be opened"),
     ],
 )
 def test_a_wrong_request_makes_no_lab(
