@@ -47,22 +47,23 @@ def _pool(settings: Settings, _hostname: str) -> Iterator[Finding]:
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - text in, number out
         reason = exposure(path)
-        number = len(read_catalogue(path))
-        if not stat.S_ISDIR(mode):
-            yield _error(name, f"{path} is not a directory", "name the directory the images are in")
-        elif reason:
-            yield _warn(
-                name, f"{reason}, who could exchange images", "give it to root, take others' right to write"
-            )
-        else:
-            listed = f", {number} in its catalogue" if number else ""
-            yield _ok(name, f"{path} is root's alone{listed}")
-        if not mode & stat.S_IROTH or not mode & stat.S_IXOTH:
-            yield _warn(name, f"users cannot look into {path}, and submit nothing", f"chmod o+rx {path}")
     except OSError as error:
         yield _error(name, f"{path} cannot be read: {error.strerror}", "create it, or correct the setting")
+        return
+    if not stat.S_ISDIR(mode):
+        yield _error(name, f"{path} is not a directory", "name the directory the images are in")
+        return
+    if reason:
+        cure = "give it to root, take others' right to write"
+        yield _warn(name, f"{reason}, who could exchange images", cure)
+    if not mode & stat.S_IROTH or not mode & stat.S_IXOTH:
+        yield _warn(name, f"users cannot look into {path}, and submit nothing", f"chmod o+rx {path}")
+    try:
+        number = len(read_catalogue(path))
     except TorqueVMError as error:
         yield Finding.of(error, name)
+        return
+    yield _ok(name, f"{path} is there; its catalogue has {number}" if number else f"{path} is there")
 
 
 def _default_image(settings: Settings, _hostname: str) -> Iterator[Finding]:
@@ -107,7 +108,7 @@ def _mom(settings: Settings, _hostname: str) -> Iterator[Finding]:
         yield _ok(name, f"{alarm:g} s, as in {path}; guests have {settings.prologue_seconds():g} s")
 
 
-_ALARM = re.compile(r"^[ \t]*\$prologalarm(?:[ \t]+(\S*))?", re.MULTILINE)
+_ALARM = re.compile(r"^[ \t]*\$prologalarm(?:[ \t]+(\S*))?(?=\s|$)", re.MULTILINE)
 
 
 def mom_alarm(config: str) -> float | None:

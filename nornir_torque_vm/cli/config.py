@@ -96,6 +96,8 @@ def check(path: str | None, no_compile: bool, as_json: bool) -> int:
     All problems are shown, not only the first. Templates are filled in with a sample. Exit code 0: no
     errors, though perhaps warnings; 1: errors.
     """
+    if path is not None and not Path(path).exists():
+        raise click.UsageError(f"there is no settings file {path}")
     text, name = read(path)
     findings = list(examine(text, name, missing=path is None and not Path(name).exists()))
     if not no_compile and not any(found.level is Level.ERROR for found in findings):

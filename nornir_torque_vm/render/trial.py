@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 import shutil
 import subprocess
@@ -86,16 +87,19 @@ def _domain(settings: Settings) -> str:
     settings = dataclasses.replace(settings, disabled_hosts_list=Hosts(""))
     job = Job("1.server", "server", _OWNER)
     validator = shutil.which(VALIDATOR) if shutil.which("xmllint") else None
-    for hypervisor in KEYS["hypervisor"].kind.choices:
-        for image in _IMAGES:
-            try:
-                plan = make_plan(Request(hypervisor=hypervisor), settings, job, [Node("node")], image)
-                text = domain_xml(plan, plan.guests[0], _VOLUMES, settings)
-            except TorqueVMError as error:
-                return str(error)
-            problem = _not_well_formed(text) or (_invalid(text, validator) if validator else "")
-            if problem:
-                return f"for hypervisor={hypervisor} it gives {problem}"
+    seen: set[str] = set()
+    for hypervisor, image in itertools.product(KEYS["hypervisor"].kind.choices, _IMAGES):
+        try:
+            plan = make_plan(Request(hypervisor=hypervisor), settings, job, [Node("node")], image)
+            text = domain_xml(plan, plan.guests[0], _VOLUMES, settings)
+        except TorqueVMError as error:
+            return str(error)
+        problem = _not_well_formed(text)
+        if validator and not problem and text not in seen:
+            problem = _invalid(text, validator)
+        if problem:
+            return f"for hypervisor={hypervisor} it gives {problem}"
+        seen.add(text)
     return ""
 
 
