@@ -7,7 +7,7 @@ import dataclasses
 from nornir_torque_vm.fields import setting
 from nornir_torque_vm.kinds import AbsPath, Bool, HostRegex, Hosts, Text
 from nornir_torque_vm.nodefile import HOST_PATTERN
-from nornir_torque_vm.settings_guests import GuestSettings
+from nornir_torque_vm.settings_hooks import HookSettings
 
 _QSUB = "/usr/local/bin/qsub"
 _GPU_MODES = "shared|exclusive|exclusive_thread|exclusive_process|default|reseterr|prohibited"
@@ -15,7 +15,7 @@ _GPU_MODES = "shared|exclusive|exclusive_thread|exclusive_process|default|resete
 
 
 @dataclasses.dataclass(frozen=True)
-class SubmitSettings(GuestSettings):
+class SubmitSettings(HookSettings):
     """How VM jobs are submitted."""
 
     disable_mikelangelo_hpc_stack: bool = setting(

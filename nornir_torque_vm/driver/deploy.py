@@ -9,7 +9,7 @@ from nornir_torque_vm.hooks.momconfig import job_starter
 from nornir_torque_vm.sitekit import hook_text
 from nornir_torque_vm.textfile import write_text
 
-HOOKS = ("prologue.vm", "epilogue.vm")
+HOOKS = ("prologue.vm", "prologue.parallel.vm", "epilogue.vm", "epilogue.parallel.vm", "site_hook")
 
 
 def deploy_hooks(root: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 from nornir.core.task import Result, Task
 
@@ -12,7 +13,7 @@ from nornir_torque_vm.inventory.hostdata import guest_of, is_guest, node_of, set
 from nornir_torque_vm.model import Plan
 from nornir_torque_vm.tasks.common import LIBVIRT, candidates, connection, storage_of, uri_of
 from nornir_torque_vm.tasks.ending import Ending
-from nornir_torque_vm.tasks.selection import Selection, of_guest, of_job, of_job_id, volumes_of
+from nornir_torque_vm.tasks.selection import Selection, of_guest, of_job, of_job_id, of_names, volumes_of
 
 CONNECTION_NAME = LIBVIRT
 
@@ -29,6 +30,7 @@ def destroy(
     task: Task,
     job_id: str | None = None,
     attempt: int | None = None,
+    domains: Collection[str] | None = None,
     graceful: float = 0.0,
     dry_run: bool | None = None,
 ) -> Result:
@@ -40,6 +42,7 @@ def destroy(
         job_id: on nodes, whose guests: ``17.head``; ``17`` for that number of any server. By
             default the job of the inventory's plan, this attempt of it alone
         attempt: only this attempt; any by default
+        domains: with job_id, only its guests with these domain names; any by default
         graceful: seconds the guests get to shut down by themselves; none by default
         dry_run: only say what would be removed
 
@@ -55,12 +58,12 @@ def destroy(
         DeadlineExceeded: the time was up before all was gone
     """
     host, node, dry = task.host, node_of(task.host), task.is_dry_run(dry_run)
-    chosen = _selection(task, job_id, attempt)
+    chosen = _selection(task, job_id, attempt, domains)
     found = candidates(connection(task), node, chosen.prefix)
     storage, files = storage_of(task), list[str]()
     ending = Ending(node, chosen, graceful=graceful, dry=dry)
     ending.run(
-        {name: domain for name, (domain, _) in found.items()},
+        {name: domain for name, (domain, _) in found.items() if domains is None or name in domains},
         uri_of(host),
         settings_of(host).max_connections_per_node,
         meanwhile=lambda: files.extend(storage.names(chosen.prefix)),
@@ -74,10 +77,14 @@ def destroy(
     return Result(host=host, result=gone, changed=changed, failed=error is not None, exception=error)
 
 
-def _selection(task: Task, job_id: str | None, attempt: int | None) -> Selection:
+def _selection(
+    task: Task, job_id: str | None, attempt: int | None, domains: Collection[str] | None
+) -> Selection:
     if is_guest(task.host):
         return of_guest(guest_of(task.host))
     if job_id is not None:
+        if domains is not None:
+            return of_names(job_id, domains, attempt)
         return of_job_id(job_id, attempt)
     plan = task.host.get("plan")
     if not isinstance(plan, Plan):

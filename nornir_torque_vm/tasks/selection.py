@@ -55,6 +55,15 @@ def of_job(job: Job) -> Selection:
     return Selection(f"{head}-r", pattern, wants)
 
 
+def of_names(job_id: str, domains: Collection[str], attempt: int | None = None) -> Selection:
+    """Those of a job's guests that have these domain names, which tell attempts and nonces apart.
+
+    :raises InventoryError: not a job id.
+    """
+    pattern = re.compile("|".join(map(re.escape, domains)) or "(?!)")
+    return dataclasses.replace(of_job_id(job_id, attempt), domain=pattern)
+
+
 def volumes_of(chosen: Selection, names: Iterable[str], keep: Collection[str]) -> list[str]:
     """Those of a node's volumes that belong to the selection and to no domain that stays.
 

@@ -16,8 +16,7 @@ from nornir_kit import eventually
 
 from nornir_torque_vm.driver import deploy, session
 from nornir_torque_vm.driver.batch import Outcome, Submission
-from nornir_torque_vm.driver.session import Ended, Session, submission_for
-from nornir_torque_vm.errors import LabError
+from nornir_torque_vm.driver.session import Ended, Session
 from nornir_torque_vm.processors.base import Event, EventProcessor, Kind
 from nornir_torque_vm.sitekit import hook_text
 from nornir_torque_vm.textfile import write_text
@@ -176,31 +175,14 @@ def test_a_job_cancelled_before_it_began_never_runs(lab: Lab) -> None:
     assert (ended.outcome, out.getvalue()) == (Outcome("1.head", "abort", 0, 0), b"")
 
 
-def test_a_script_becomes_a_submission(tmp_path: Path) -> None:
-    """As ``qsub -vm`` would submit it; the name is the file's unless another is given."""
-    script = tmp_path / "job.sh"
-    script.write_bytes(b"#!/bin/sh\n\xff")
-    made = submission_for(script, ["n1"], ppn=4, other="vm1:ram=1", arguments=["a b"], walltime=60)
-    assert made == Submission(
-        b"#!/bin/sh\n\xff", "job.sh", ("n1",), 4, ("other=vm1:ram=1",), ("a b",), walltime=60
-    )
-    assert submission_for(script, ["n1"], ppn=4, other="", name="x").name == "x"
-
-
-@pytest.mark.parametrize(("name", "reason"), [("missing", "No such file"), (".", "Is a directory")])
-def test_a_script_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: str) -> None:
-    """Before anything is started."""
-    with pytest.raises(LabError, match=f"cannot be read: {reason}"):
-        submission_for(tmp_path / name, ["n1"], ppn=1, other="")
-
-
 def test_hooks_are_deployed_where_a_mom_looks(tmp_path: Path) -> None:
     """Executable by root alone; the job starter by everybody."""
     mom_priv = tmp_path / "var/spool/torque/mom_priv"
     mom_priv.mkdir(parents=True)
     assert deploy.deploy_hooks(tmp_path) == "/var/spool/torque/mom_priv/job_starter"
     modes = {path.name: path.stat().st_mode & 0o777 for path in mom_priv.iterdir() if path.name != "config"}
-    assert modes == {"prologue.vm": 0o500, "epilogue.vm": 0o500, "job_starter": 0o555}
+    assert modes.pop("job_starter") == 0o555
+    assert modes == dict.fromkeys(deploy.HOOKS, 0o500)
     for name in modes:
         assert (mom_priv / name).read_text() == hook_text(name)
 

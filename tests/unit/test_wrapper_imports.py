@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 OURS = {
     "catalogue", "choose", "compiled", "errors", "fields", "filekinds", "hooks", "hooks.stdio", "images",
     "keys", "kinds", "model", "nodefile", "qcow2", "request", "settings", "settings_components",
-    "settings_guests", "settings_submit", "sizes", "wrapper", "wrapper.argv", "wrapper.directives",
+    "settings_guests", "settings_hooks", "settings_submit", "sizes", "wrapper", "wrapper.argv",
+    "wrapper.directives",
     "wrapper.getopt", "wrapper.inputs", "wrapper.nodespec", "wrapper.poolimages", "wrapper.qsub",
     "wrapper.qsubsize", "wrapper.resolve", "wrapper.resourcelist", "wrapper.resources", "wrapper.runtime",
     "wrapper.submission",

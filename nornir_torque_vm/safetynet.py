@@ -1,0 +1,99 @@
+"""What epilogue.parallel leaves behind on a node: removes a job's guests there if nobody else does.
+
+A sister's epilogue runs before the mother superior's, which removes the guests of all nodes; so this one
+waits, in a process of its own, which the MOM does not know. It removes exactly what was there when the
+job ended: a job that comes back meanwhile has guests of other names (they carry the attempt and its
+nonce), which are never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable
+
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.engine import Engine
+from nornir_torque_vm.errors import TorqueVMError
+from nornir_torque_vm.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.hooks.frame import log
+from nornir_torque_vm.identity import job_slug
+from nornir_torque_vm.inventory.build import node_inventory
+from nornir_torque_vm.model import Node
+from nornir_torque_vm.rootdir import RootDir
+from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.tasks import destroy
+from nornir_torque_vm.tasks.selection import of_job_id
+
+HOOK = "epilogue.parallel"
+QUESTION = 20.0
+"""Seconds that libvirt has for an answer, and for removing a job's guests."""
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds between two looks; each pause is twice the one before."""
+
+
+class SafetyNet:
+    """Watches what a job left on a node.
+
+    :param node: its name; this machine's when empty.
+    """
+
+    def __init__(self, job_id: str, settings: Settings, node: str = "") -> None:
+        job_slug(job_id)
+        self.job_id, self.settings = job_id, settings
+        self.node = Node(node or os.uname().nodename)
+        self.removed: tuple[str, ...] = ()
+        """Names of the guests whose domain or files were still there when the time was up."""
+
+    def run(self) -> None:
+        """Wait until nothing of the job is left here; what is left in the end, remove."""
+        grace = Deadline.after(self.settings.sister_grace)
+        armed = seen = self.guests()
+        pause = FIRST_PAUSE
+        while seen != set() and grace.remaining() > 0.0:
+            time.sleep(grace.clamp(pause))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            seen = self.guests()
+            if armed is None:
+                armed = seen
+            elif seen is not None:
+                seen &= armed
+        if armed is None:
+            log(HOOK, self.job_id, "libvirt did not say whether guests are left here")
+        elif seen != set():
+            self.remove(armed)
+        self.withdraw()
+
+    def guests(self) -> set[str] | None:
+        """Names of the job's guests of which anything is on the node; None when libvirt does not say."""
+        inventory = node_inventory([self.node], self.settings)
+        engine = Engine(self.settings, Deadline.after(QUESTION))
+        outcome = engine.run(inventory, destroy, job_id=self.job_id, dry_run=True)[self.node.name]
+        if outcome.failed:
+            return None
+        found = outcome[0].result
+        return {*found.domains, *self.domains_of(found.volumes)}
+
+    def domains_of(self, volumes: Iterable[str]) -> set[str]:
+        """Names of the domains that volumes belong to."""
+        pattern = of_job_id(self.job_id).domain
+        return {match[0] for match in map(pattern.match, volumes) if match is not None}
+
+    def remove(self, guests: set[str]) -> None:
+        """Remove guests by their names."""
+        engine = Engine(self.settings, Deadline.after(QUESTION))
+        report = engine.destroy([self.node], self.job_id, domains=sorted(guests))
+        self.removed = tuple(sorted(guests))
+        said = report.sentences() or [f"removed {' '.join(self.removed)}, which its first node had left"]
+        for sentence in said:
+            log(HOOK, self.job_id, sentence)
+
+    def withdraw(self) -> None:
+        """Remove a hand-over that came after the job's end; a job that came back has its marker."""
+        with contextlib.suppress(TorqueVMError):
+            with RootDir.at(self.settings.run_dir) as run, run.sub(MARKERS) as markers:
+                if markers.read(self.job_id) is not None:
+                    return
+            with RootDir.at(self.settings.run_dir) as run, run.sub(HANDOVERS) as handovers:
+                handovers.remove(self.job_id)

@@ -1,0 +1,26 @@
+"""Settings of the hooks beside the guests' own: what the site's hooks may take, and the safety net."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from nornir_torque_vm.fields import setting
+from nornir_torque_vm.kinds import Seconds
+from nornir_torque_vm.settings_guests import GuestSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class HookSettings(GuestSettings):
+    """What hooks share with the site. Times in seconds."""
+
+    site_hook_timeout: float = setting(
+        Seconds(1, 86_400),
+        60.0,
+        "time the site's own prologue has in a VM job's prologue, as far as the guests' time lets it",
+    )
+    sister_grace: float = setting(
+        Seconds(1, 86_400),
+        600.0,
+        "time after a job's end in which its first node removes the guests, before the other nodes do it "
+        "themselves; longer than prologalarm",
+    )
