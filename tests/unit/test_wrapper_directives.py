@@ -137,6 +137,7 @@ NOT_TEXT = "qsub refuses a script with other bytes than ASCII text among its fir
     [
         (b"#PBS -N x\r\n", DOS),
         (b"#PBS -N x\n\r\n", DOS),
+        (b"\r\n#PBS -N x\n", DOS),
         (b"#PBS -N x\n" + b"echo\n" * 99 + b"echo\r\n", DOS),
         (b"#PBS -N x\necho a\rb\n", ""),
         (b"#PBS -N x\necho \rb", DOS),
