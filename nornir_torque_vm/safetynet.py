@@ -52,7 +52,7 @@ class SafetyNet:
         armed = seen = self.guests()
         pause = FIRST_PAUSE
         while seen != set() and grace.remaining() > 0.0:
-            time.sleep(grace.clamp(pause))
+            self.wait(grace.clamp(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
             seen = self.guests()
             if armed is None:
@@ -64,6 +64,10 @@ class SafetyNet:
         elif seen != set():
             self.remove(armed)
         self.withdraw()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass between two looks."""
+        time.sleep(seconds)
 
     def guests(self) -> set[str] | None:
         """Names of the job's guests of which anything is on the node; None when libvirt does not say."""

@@ -130,9 +130,11 @@ def test_sigterm_takes_the_sites_hook_too(hangs: Hanging) -> None:
 
 def test_the_environment_is_what_the_process_was_started_with() -> None:
     """Not what it has made of it since."""
-    argv = ["sh", "-c", "PATH=/changed; export MORE=1; read line"]
+    argv = ["sh", "-c", "PATH=/changed; export MORE=1; echo begun; read line"]
     given = {"A": "b=c\nd", "PATH": "/usr/bin:/bin", "E": ""}
-    with subprocess.Popen(argv, env=given, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(argv, env=given, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
         found = given_environment(process.pid)
     assert found == {name.encode(): value.encode() for name, value in given.items()}
 

@@ -130,6 +130,15 @@ def test_on_a_guest_it_is_that_guest_alone(world: World) -> None:
     assert all(name.startswith(second.domain) for name in world.volumes())
 
 
+def test_only_guests_that_are_named_go(world: World) -> None:
+    """Found before, by whoever waited since; what came meanwhile has another name."""
+    first, second = (guest.domain for guest in world.plan.guests)
+    results = world.run(destroy, "node", job_id="17.head", domains=[second, "tvm-17-a9-r0-0000aaaa"])
+    assert result_of(results, "node1").domains == (second,)
+    assert world.domains() == [first]
+    assert {name.startswith(first) for name in world.volumes()} == {True}
+
+
 def test_files_without_a_domain_go_too(world: World) -> None:
     """A start that was killed between the disk and the domain left them."""
     for domain in world.connect().listAllDomains():

@@ -12,7 +12,7 @@ from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.identity import domain_name
 from nornir_torque_vm.model import Guest, Job, Owner, Shape
-from nornir_torque_vm.tasks.selection import Selection, of_guest, of_job, of_job_id, volumes_of
+from nornir_torque_vm.tasks.selection import Selection, of_guest, of_job, of_job_id, of_names, volumes_of
 from nornir_torque_vm.tasks.volumes import console_name, overlay_name, seed_name
 
 OWNER = Owner("alice", 2001, 2001, "alice", "/home/alice")
@@ -79,6 +79,15 @@ def test_one_attempt_can_be_named() -> None:
     assert selects(chosen, existing(JOB))
     assert not selects(chosen, existing(twelfth))
     assert volumes_of(chosen, volumes(JOB) + volumes(twelfth), ()) == volumes(JOB)
+
+
+def test_guests_can_be_named_one_by_one() -> None:
+    """Not the same attempt with another nonce: its domains have other names."""
+    other = dataclasses.replace(JOB, nonce="feedbeef")
+    chosen = of_names(JOB.id, [domain_name(JOB, 0), domain_name(JOB, 2)])
+    everything = [*volumes(JOB, 0), *volumes(JOB, 1), *volumes(JOB, 2), *volumes(other, 0)]
+    assert volumes_of(chosen, everything, ()) == [*volumes(JOB, 0), *volumes(JOB, 2)]
+    assert volumes_of(of_names(JOB.id, []), everything, ()) == []
 
 
 def test_a_number_alone_means_any_server() -> None:
