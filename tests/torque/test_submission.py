@@ -17,14 +17,13 @@ from submission_kit import (
     Job,
     SubmitHost,
     differences,
-    home,
     parent,
     submit_host,
     waiting,
     write_script,
 )
 from submission_lines import LINES, Line, named
-from torque_kit import jobs
+from torque_kit import jobs, user_run
 
 __all__ = ["parent", "submit_host", "waiting"]
 pytestmark = [pytest.mark.torque, pytest.mark.usefixtures("waiting")]
@@ -115,7 +114,7 @@ def test_so_is_an_interactive_job_with_a_script(submit_host: SubmitHost, parent:
 def test_the_name_of_the_script_names_the_job(submit_host: SubmitHost, name: str) -> None:
     """Also where qsub reads a copy; of some names, as those with a blank, qsub can make none and refuses."""
     line, outcomes = Line("VM"), []
-    home(submit_host.lab, "sub").mkdir(exist_ok=True)
+    user_run(submit_host.lab, ["mkdir", "-p", "sub"])
     for program, inline in ((submit_host.real, False), (FRONT, True)):
         write_script(submit_host.lab, line.script(vm=inline), name.removeprefix("/home/alice/"))
         code, out, _ = submit_host.typed(program, shlex.quote(name if name != "-" else "./-"))
