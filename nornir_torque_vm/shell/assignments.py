@@ -56,8 +56,9 @@ class Script:
 def read_script(text: str, known: Mapping[str, str] | None = None) -> Script:
     """Return the assignments of a shell script, which is never executed.
 
-    A value is given only where every run of the script by bash, in an environment without variables of
-    these names, sets it so. What code from elsewhere (``source``, ``eval``) does to them is beyond that.
+    A value is given only where every run of the script by bash that gets to its end without an error, in
+    an environment without variables of these names, sets it so; of an array whose first element is set,
+    it is that element. What code from elsewhere (``source``, ``eval``) does to them is beyond that.
 
     :param known: variables that exist before the script begins.
     :raises SettingsError: a quote, a bracket or a here-document never ends; it says on which line.

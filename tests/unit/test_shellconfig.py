@@ -31,7 +31,7 @@ def why(script: str, name: str = "X") -> str:
     return found.why
 
 
-@settings(in_one_directory, max_examples=400)
+@settings(in_one_directory, max_examples=150)
 @given(script=scripts)
 def test_what_is_claimed_is_what_bash_sets(script: str, tmp_path: Path) -> None:
     """Whatever the script is made of; a script that is refused is one that bash does not accept either."""
