@@ -35,6 +35,8 @@ class Submission:
     walltime: int = 3600
     workdir: str = ""
     variables: tuple[tuple[str, str], ...] = ()
+    job_type: str = "vm"
+    """``qsub -T``; empty for a job without guests, and where TORQUE has no ``-T``."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class BatchJob:
             arguments=shlex.join(submission.arguments),
             cookie=secrets.token_hex(16).upper(),
             variables=submission.variables,
+            job_type=submission.job_type,
         )
         self.moms = [Mom(cluster, host, number, self.job) for number, host in enumerate(self.job.hosts)]
 
@@ -149,17 +152,23 @@ class BatchJob:
         self.chief.delete()
 
     def _attempt(self, started: Callable[[], None]) -> tuple[slots.Fate, int]:
-        fate, status = self._prologues()
+        fate, status = self._sister_prologues()
+        joined = fate == "start"
+        if joined:
+            fate, status = self._prologues()
         if fate == "start" and self.chief.deleted:
             fate = "abort"  # TF 1.8: such a job never runs, and its exit status is 0
         if fate == "start":
             started()
             ended = self.chief.start_job(self.starter, self.job.walltime)
             status = self._status(ended)
-            self._epilogues(ended.session, status, sisters=True)
+            job = dataclasses.replace(self.job, session=ended.session, exit_status=status)
+            self._on_sisters("epilogue.user.parallel", "epilogue.parallel", job=job)
         else:
             # no epilogue.parallel on sisters that had joined when a start fails (TF 1.6)
-            self._epilogues(0, status, sisters=False)
+            job = dataclasses.replace(self.job, exit_status=status)
+        for slot in ("epilogue.user", "epilogue"):
+            self.chief.hook(slot, self.alarm, job, closed=not joined)  # TF 1.5
         return fate, status
 
     @staticmethod
@@ -169,28 +178,35 @@ class BatchJob:
         code = int(ended.outcome)
         return SIGNALLED - code if code < 0 else code
 
+    def _sister_prologues(self) -> tuple[slots.Fate, int]:
+        fates = self._on_sisters("prologue.parallel", "prologue.user.parallel", job=self.job)
+        if all(fate == "start" for fate in fates):
+            return "start", 0
+        return "requeue", slots.record()["exit_status"]["requeue by a sister"]
+
     def _prologues(self) -> tuple[slots.Fate, int]:
-        statuses = slots.record()["exit_status"]
-        for ended in self._on_sisters("prologue.parallel", self.job):
-            if ended is not None and slots.fate("prologue.parallel", ended.outcome) != "start":
-                return "requeue", statuses["requeue by a sister"]
-        ended = self.chief.hook("prologue", self.alarm)
-        fate = "start" if ended is None else slots.fate("prologue", ended.outcome)
-        return fate, 0 if fate == "start" else statuses[fate]
+        for slot in ("prologue", "prologue.user"):
+            fate = self._fate(self.chief, slot, self.job)
+            if fate != "start":
+                return fate, slots.record()["exit_status"][fate]
+        return "start", 0
 
-    def _epilogues(self, session: int, status: int, *, sisters: bool) -> None:
-        job = dataclasses.replace(self.job, session=session, exit_status=status)
-        if sisters:
-            self._on_sisters("epilogue.parallel", job)
-        self.chief.hook("epilogue", self.alarm, job)
+    def _fate(self, mom: Mom, slot: str, job: JobFacts) -> slots.Fate:
+        ended = mom.hook(slot, self.alarm, job)
+        return "start" if ended is None else slots.fate(slot, ended.outcome)
 
-    def _on_sisters(self, slot: str, job: JobFacts) -> list[Ended | None]:
-        """Run a hook on all sisters at once."""
+    def _on_sisters(self, *names: str, job: JobFacts) -> list[slots.Fate]:
+        """Run hooks one after the other, on all sisters at once; what the first that failed led to."""
         sisters = self.moms[1:]
         if not sisters:
             return []
+
+        def run(mom: Mom) -> slots.Fate:
+            fates = (self._fate(mom, slot, job) for slot in names)
+            return next((fate for fate in fates if fate in {"requeue", "abort"}), "start")
+
         with futures.ThreadPoolExecutor(len(sisters)) as pool:
-            return list(pool.map(lambda mom: mom.hook(slot, self.alarm, job), sisters))
+            return list(pool.map(run, sisters))
 
     def _deliver(self) -> None:
         """Put script and nodefile where the mother superior has them."""

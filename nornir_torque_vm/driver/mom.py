@@ -51,7 +51,7 @@ class Order:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended: exit code (negative: signal) or :data:`slots.ALARM`; its session."""
+    """How a program ended: exit code (negative: signal) or one of the words of ``slots``; its session."""
 
     outcome: int | str
     session: int = 0
@@ -73,18 +73,30 @@ class Mom:
         """Where a path of the node is found from here."""
         return self.cluster.root(self.node) / inside.lstrip("/")
 
-    def hook(self, slot: str, alarm: float, job: JobFacts | None = None) -> Ended | None:
-        """Run the ``vm`` hook of ``slot``, else the plain one; None when the node has neither.
+    def hook(
+        self, slot: str, alarm: float, job: JobFacts | None = None, *, closed: bool = False
+    ) -> Ended | None:
+        """Run the hook of ``slot`` of the job's type, else the plain one; None when the node has neither.
 
         :param alarm: the MOM's ``$prologalarm``, seconds.
+        :param closed: without standard output and error, whatever is usual.
         """
-        for name in (f"{slot}.vm", slot):
-            program = f"{self.job.home_dir}/mom_priv/{name}"
-            if self.path(program).exists():
-                order = self._order(slot, program, job or self.job, stdin="")
-                limit = alarm - PROLOGALARM_MARGIN if alarm > PROLOGALARM_MARGIN else alarm
-                return self._run(order, limit, deletable=slot.startswith("prologue"))
-        return None
+        facts = job or self.job
+        program = self._program(slot, facts.job_type)
+        if program is None:
+            return None
+        if not slots.may_run(slot, self.path(program).stat()):
+            return Ended(slots.REFUSED)
+        order = self._order(slot, program, facts, stdin="")
+        if closed:
+            order = dataclasses.replace(order, stdout=None, stderr=None)
+        limit = alarm - PROLOGALARM_MARGIN if alarm > PROLOGALARM_MARGIN else alarm
+        return self._run(order, limit, deletable=slot.startswith("prologue"))
+
+    def _program(self, slot: str, job_type: str) -> str | None:
+        names = [f"{slot}.{job_type}", slot] if job_type else [slot]
+        paths = (f"{self.job.home_dir}/mom_priv/{name}" for name in names)
+        return next((path for path in paths if self.path(path).exists()), None)
 
     def start_job(self, starter: str | None, limit: float) -> Ended:
         """Run the job's script through the job starter, or bare when the node has none.

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import os
+import stat
 from importlib import resources
 from typing import Any, Literal
 
@@ -15,6 +17,10 @@ Fate = Literal["start", "abort", "requeue", "ignored"]
 
 ALARM = "alarm"
 """The outcome of a hook that was killed because its time was up."""
+REFUSED = "refused"
+"""The outcome of a hook that is not run because of its owner or mode."""
+FOR_ROOT_ONLY = "MOAB_"
+"""Start of the names that only hooks of root's get of the user."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +53,8 @@ class JobFacts:
     exit_status: int = 0
     variables: tuple[tuple[str, str], ...] = ()
     """``qsub -v``: some names reach even root's hooks."""
+    job_type: str = "vm"
+    """``qsub -T``: hooks of that type go before plain ones; empty where the job, or TORQUE, has none."""
     used: str = "cput=00:00:00,vmem=0kb,walltime=00:00:00,mem=0kb,energy_used=0"
 
     @property
@@ -105,15 +113,32 @@ def environment(slot: str, job: JobFacts, nodenum: int = 0) -> dict[str, str]:
     if slot == "job":
         filled |= dict(job.variables)
     else:
+        root = facts["slots"][slot]["user"] == "root"
         forgeable = facts["hook_environment_from_user"]
-        filled |= {name: value for name, value in job.variables if name in forgeable}
+        filled |= {
+            name: value
+            for name, value in job.variables
+            if name in forgeable and (root or not name.startswith(FOR_ROOT_ONLY))
+        }
     return filled
+
+
+def may_run(slot: str, status: os.stat_result) -> bool:
+    """Whether a MOM runs a hook with this owner and mode (TF 1.2); links have been followed.
+
+    The owner has to be who runs this: root in a lab, whoever runs the tests in tests.
+    """
+    mode = status.st_mode
+    needed = 0o505 if ".user" in slot else 0o500
+    fit = stat.S_ISREG(mode) and mode & needed == needed and not mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return fit and status.st_uid == os.geteuid()
 
 
 def fate(slot: str, outcome: int | str) -> Fate:
     """What TORQUE does after ``slot`` ended that way.
 
-    :param outcome: exit code; negative for a signal, as :mod:`subprocess` has it; or :data:`ALARM`.
+    :param outcome: exit code; negative for a signal, as :mod:`subprocess` has it; :data:`ALARM` or
+        :data:`REFUSED`.
     """
     table = record()["exit_codes"].get(slot, record()["exit_codes"]["epilogue"])
     key = "signal" if isinstance(outcome, int) and outcome < 0 else str(outcome)

@@ -13,6 +13,7 @@ from driver_kit import Nodes, nodes
 from nornir_kit import eventually
 
 from nornir_torque_vm.driver.batch import BatchJob, Outcome, Submission
+from nornir_torque_vm.driver.slots import Fate
 from nornir_torque_vm.errors import LabError
 
 __all__ = ["nodes"]
@@ -68,6 +69,48 @@ def test_all_sisters_run_their_hook(nodes: Nodes) -> None:
     job.run()
     assert sorted(job.order[:3]) == [f"prologue.parallel {number}" for number in (1, 2, 3)]
     assert sorted(job.order[-4:-1]) == [f"epilogue.parallel {number}" for number in (1, 2, 3)]
+
+
+USER_SLOTS = ("prologue.user", "epilogue.user", "prologue.user.parallel", "epilogue.user.parallel")
+
+
+def test_the_sites_hooks_for_users_run_beside_root_s(nodes: Nodes) -> None:
+    """TF 1.1: after root's in a prologue, before it in an epilogue; a job of any type meets them."""
+    job = Job(nodes).hooks()
+    for slot in USER_SLOTS:
+        nodes.hook(slot, f"echo {slot} >>{job.log}")
+    job.run()
+    assert job.order == [
+        "prologue.parallel 1", "prologue.user.parallel", "prologue 0", "prologue.user", "job",
+        "epilogue.user.parallel", "epilogue.parallel 1", "epilogue.user", "epilogue 0",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("slot", "fate", "status"), [("prologue.user", "abort", -2), ("prologue.user.parallel", "requeue", -3)]
+)
+def test_a_failing_hook_for_users_counts_as_root_s(nodes: Nodes, slot: str, fate: Fate, status: int) -> None:
+    """TF 1.6."""
+    nodes.hook(slot, "exit 1")
+    assert Job(nodes).hooks().run() == Outcome("17.head", fate, status, 1)
+
+
+def test_a_hook_that_may_not_be_run_requeues_for_ever(nodes: Nodes) -> None:
+    """TF 1.2: a prologue's; an epilogue's is ignored."""
+    job = Job(nodes, hosts=1).hooks()
+    (nodes.home / "mom_priv/epilogue.vm").chmod(0o775)
+    assert job.run().fate == "start"
+    (nodes.home / "mom_priv/prologue.vm").chmod(0o775)
+    assert job.run(max_starts=2) == Outcome("17.head", "requeue", -14, 2)
+
+
+def test_the_epilogue_after_a_failed_sister_has_its_output_closed(nodes: Nodes) -> None:
+    """TF 1.5: its prologue never ran, so there are no files for it."""
+    look = f'[ -e /proc/$$/fd/1 ] || [ -e /proc/$$/fd/2 ] || touch "{nodes.folder}/closed"'
+    Job(nodes).hooks(prologue="exit 1", epilogue=look).run()
+    assert not (nodes.folder / "closed").exists()
+    Job(nodes).hooks(prologue_parallel="exit 1", epilogue=look).run()
+    assert (nodes.folder / "closed").exists()
 
 
 def test_a_job_without_hooks_runs_bare(nodes: Nodes) -> None:

@@ -65,6 +65,7 @@ def test_hooks_get_no_variable_of_the_user_but_the_forgeable_ones() -> None:
     found = slots.environment("prologue", facts)
     assert "LD_PRELOAD" not in found
     assert found["MOAB_USER"] == "root"
+    assert "MOAB_USER" not in slots.environment("prologue.user", facts)
     assert not {"PBS_JOBID", "HOME", "USER"} & set(found)
 
 
@@ -85,7 +86,11 @@ def test_the_job_gets_its_id_nodefile_and_the_users_variables() -> None:
         ("prologue", 255, "requeue"),
         ("prologue", -9, "start"),
         ("prologue", slots.ALARM, "requeue"),
+        ("prologue", slots.REFUSED, "requeue"),
         ("prologue.parallel", 1, "requeue"),
+        ("prologue.parallel", -9, "start"),
+        ("prologue.user", 1, "abort"),
+        ("epilogue.user", slots.REFUSED, "ignored"),
         ("epilogue", 1, "ignored"),
         ("epilogue.parallel", 3, "ignored"),
     ],
