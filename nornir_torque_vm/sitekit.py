@@ -21,6 +21,8 @@ MODULE_FILES = ("torque-vm", "torque-vm.lua")
 """Names of the module files, for Environment Modules and for Lmod."""
 STARTER = "job_starter"
 """The file in ``hooks/`` that is written in Perl."""
+UNIT_PYTHON = "/opt/torque-vm/bin/python"
+"""The interpreter that systemd's units name as they are shipped."""
 _SETTING = re.compile(r"(?:local |set |my \$)?(\w+)(?:=| = | (?!=))")
 
 
@@ -67,6 +69,20 @@ def starter_text(
         "LOGIN_INTERACTIVE": _switch(mom_config, "$source_login_interactive"),
     }
     return _with(kit_file("hooks", STARTER), values, _perl)
+
+
+def unit_names() -> tuple[str, ...]:
+    """Names of systemd's units in ``hooks/``."""
+    folder = kit_file("hooks", STARTER).parent
+    return tuple(sorted(path.name for path in folder.glob("torque-vm-*.*")))
+
+
+def unit_text(name: str, *, python: str = sys.executable) -> str:
+    """Text of a systemd unit in ``hooks/``; it is root's, mode 0644.
+
+    :param python: as for :func:`hook_text`.
+    """
+    return kit_file("hooks", name).read_text(encoding="utf-8").replace(UNIT_PYTHON, python)
 
 
 def front_text(name: str, *, python: str = sys.executable, etc: str = "/etc/torque-vm") -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import PurePosixPath
 
 import click
 
-from nornir_torque_vm.cli.show import table
+from nornir_torque_vm.cli.install_node import credential, node
+from nornir_torque_vm.cli.installing import absolute, show_plan
 from nornir_torque_vm.compiled import compile_settings
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.install import host, kit
 from nornir_torque_vm.install.execution import carry_out
 from nornir_torque_vm.install.ground import closed_to_users
-from nornir_torque_vm.install.model import Verb
-from nornir_torque_vm.install.planning import Plan
 from nornir_torque_vm.install.submit_host import FILTER, ROLE, Places, submit_host
 
 DEFAULTS = Places()
@@ -25,28 +23,25 @@ def install() -> None:
     """Put the site kit in place on this host, by role, and take it away again."""
 
 
-def _path(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    path = PurePosixPath(value)
-    if not path.is_absolute() or ".." in path.parts:
-        raise click.BadParameter(f"{value!r} is not an absolute path without '..'")
-    return str(path)
+install.add_command(node)
+install.add_command(credential)
 
 
 def _paths(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_path(context, parameter, value) for value in values)
+    return tuple(absolute(context, parameter, value) or "" for value in values)
 
 
 @install.command(name=ROLE)
 @click.option(
-    "--prefix", default=DEFAULTS.prefix, callback=_path, show_default=True, metavar="DIR",
+    "--prefix", default=DEFAULTS.prefix, callback=absolute, show_default=True, metavar="DIR",
     help="Where the wrapper, the submit filter, manual pages and completions go.",
 )  # fmt: skip
 @click.option(
-    "--torque-home", default=DEFAULTS.torque_home, callback=_path, show_default=True, metavar="DIR",
+    "--torque-home", default=DEFAULTS.torque_home, callback=absolute, show_default=True, metavar="DIR",
     help="Home of TORQUE; torque.cfg in it names the submit filter.",
 )  # fmt: skip
 @click.option(
-    "--etc", default=DEFAULTS.etc, callback=_path, show_default=True, metavar="DIR",
+    "--etc", default=DEFAULTS.etc, callback=absolute, show_default=True, metavar="DIR",
     help="Directory of settings.toml; a sample goes there if there is none.",
 )  # fmt: skip
 @click.option(
@@ -74,21 +69,9 @@ def submit_host_(
         plan = host.plan_here(wanted, prefix)
     if not dry_run:
         carry_out(plan, prefix, compile_settings)
-    _show(plan)
+    show_plan(plan)
     if not uninstall:
         _advise(places)
-
-
-def _show(plan: Plan) -> None:
-    """The actions as a table; what was left alone, and ought to be known, on stderr."""
-    done = [action for action in plan.actions if action.verb is not Verb.KEEP]
-    if done:
-        click.echo(table(("action", "file", ""), [(a.verb, a.path, a.detail) for a in done]))
-    else:
-        click.echo("nothing to do")
-    for action in plan.actions:
-        if action.verb is Verb.KEEP:
-            say(f"{action.path} is left as it is: {action.detail}")
 
 
 def _advise(places: Places) -> None:

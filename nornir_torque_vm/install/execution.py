@@ -18,13 +18,23 @@ from nornir_torque_vm.install.planning import Plan
 _WRITES = {Verb.CREATE, Verb.UPDATE, Verb.EDIT, Verb.RESTORE}
 
 
-def carry_out(plan: Plan, prefix: str, compile_settings: Callable[[str], object]) -> None:
+def _nothing(_action: Action) -> None:
+    """What is to be done before an action, usually."""
+
+
+def carry_out(
+    plan: Plan,
+    prefix: str,
+    compile_settings: Callable[[str], object],
+    before: Callable[[Action], None] = _nothing,
+) -> None:
     """Do what the plan says.
 
     What is going to be ours is written down before it is made, and what no longer is only afterwards:
     a run that is killed can be repeated or taken back.
 
     :param compile_settings: called with the settings' directory where the plan says COMPILE.
+    :param before: called before each action; what it raises ends the run there.
     :raises InstallError, SettingsError, StateError: something cannot be done; what was done until then stays.
     """
     if plan.idle:
@@ -33,6 +43,7 @@ def carry_out(plan: Plan, prefix: str, compile_settings: Callable[[str], object]
     make_directory(prefix)
     _save(manifest, plan.before.union(plan.after))
     for action in plan.actions:
+        before(action)
         _do(action, compile_settings)
     if plan.after.empty:
         remove(manifest)
@@ -44,7 +55,7 @@ def carry_out(plan: Plan, prefix: str, compile_settings: Callable[[str], object]
 
 def _do(action: Action, compile_settings: Callable[[str], object]) -> None:
     if action.verb is Verb.MAKE:
-        make_directory(action.path)
+        make_directory(action.path, action.mode)
     elif action.verb in _WRITES:
         write(action.path, action.content or b"", action.mode)
     elif action.verb is Verb.COMPILE:
@@ -76,14 +87,17 @@ def write(path: str, content: bytes, mode: int | None) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def make_directory(path: str) -> None:
-    """Make a directory that everybody may enter, parents included; one that is there stays as it is."""
+def make_directory(path: str, mode: int | None = None) -> None:
+    """Make a directory; one that is there stays as it is.
+
+    :param mode: permission bits; None, as for parents that are missing too: everybody may enter.
+    """
     real = Path(settled(path))
     missing = [part for part in (real, *real.parents) if not part.exists()]
     try:
         for part in reversed(missing):
             part.mkdir()
-            part.chmod(0o755)  # whatever the umask
+            part.chmod(0o755 if mode is None or part != real else mode)  # whatever the umask
     except OSError as error:
         raise _cannot("make the directory", path, error) from None
 

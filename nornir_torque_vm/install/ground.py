@@ -54,18 +54,23 @@ def look(paths: Iterable[str], listed: Iterable[str] = ()) -> Tree:
     :raises InstallError: as for :func:`settled`, or a file cannot be read.
     """
     files, directories = {}, {"/": frozenset[str]()}
+    wanted = list(listed)
     for path in paths:
         content = read_file(path)
         if content is not None:
             files[path] = content
-        directories |= {
-            str(parent): frozenset() for parent in PurePosixPath(path).parents if Path(parent).is_dir()
-        }
-    for path in listed:
+        directories |= _above(path)
+    for path in wanted:
+        directories |= _above(path)
+    for path in wanted:
         real = settled(path)
         if Path(real).is_dir():
             directories[path] = frozenset(entry.name for entry in Path(real).iterdir()) - {MANIFEST}
     return Tree(files, directories)
+
+
+def _above(path: str) -> dict[str, frozenset[str]]:
+    return {str(parent): frozenset() for parent in PurePosixPath(path).parents if Path(parent).is_dir()}
 
 
 def read_file(path: str) -> Found | None:

@@ -75,9 +75,10 @@ def plan_here(wanted: Wanted, prefix: str) -> Plan:
 
     :raises InstallError: something is in the way.
     """
-    manifest = _manifest(prefix)
+    manifest = manifest_of(prefix)
     paths = (*(file.path for file in wanted.files), *(edit.path for edit in wanted.edits), *wanted.compiled)
-    return plan_install(wanted, look(_all(paths, manifest), manifest.directories), manifest)
+    directories = (*manifest.directories, *(directory.path for directory in wanted.directories))
+    return plan_install(wanted, look(paths_of(paths, manifest), directories), manifest)
 
 
 def plan_removal_here(role: str, places: Places) -> Plan:
@@ -86,19 +87,24 @@ def plan_removal_here(role: str, places: Places) -> Plan:
     :raises InstallError: the list of what was installed is damaged, others than root could exchange it,
         or TORQUE would still call what goes.
     """
-    manifest = _manifest(places.prefix)
-    plan = plan_removal(role, look(_all((places.config,), manifest), manifest.directories), manifest)
+    manifest = manifest_of(places.prefix)
+    plan = plan_removal(role, look(paths_of((places.config,), manifest), manifest.directories), manifest)
     if role == ROLE:
         check_removal(plan, places.prefix)
     return plan
 
 
-def _manifest(prefix: str) -> Manifest:
+def manifest_of(prefix: str) -> Manifest:
+    """Return the list of what earlier runs put below the prefix, and of what they edited.
+
+    :raises InstallError: it is damaged.
+    """
     path = f"{prefix}/{MANIFEST}"
     found = read_file(path)
     return read_manifest(found.content if found else None, path)
 
 
-def _all(paths: Iterable[str], manifest: Manifest) -> list[str]:
+def paths_of(paths: Iterable[str], manifest: Manifest) -> list[str]:
+    """Return the files to look at: these, and all that is listed."""
     edited = (entry.edit.path for entry in manifest.edits)
     return list(dict.fromkeys((*paths, *manifest.files, *edited)))

@@ -44,16 +44,20 @@ class EditEntry:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Manifest:
-    """What is ours: files by path, edits in the order they were made, directories (parents first)."""
+    """What is ours: files by path, edits in the order they were made, directories (parents first).
+
+    :param kept: directories that roles need though nothing may be in them, with those roles.
+    """
 
     files: Mapping[str, Entry] = dataclasses.field(default_factory=dict)
     edits: tuple[EditEntry, ...] = ()
     directories: tuple[str, ...] = ()
+    kept: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
         """Whether nothing is ours."""
-        return not (self.files or self.edits or self.directories)
+        return not (self.files or self.edits or self.directories or self.kept)
 
     def union(self, other: Manifest) -> Manifest:
         """What is ours while a run turns this into ``other``, whatever moment it is killed at."""
@@ -62,6 +66,10 @@ class Manifest:
             {path: _both(self.files.get(path), other.files.get(path)) for path in paths},
             tuple(dict.fromkeys((*self.edits, *other.edits))),
             tuple(dict.fromkeys((*self.directories, *other.directories))),
+            {
+                path: tuple(dict.fromkeys((*self.kept.get(path, ()), *other.kept.get(path, ()))))
+                for path in dict.fromkeys((*self.kept, *other.kept))
+            },
         )
 
     def to_json(self) -> bytes:
@@ -74,6 +82,7 @@ class Manifest:
             },
             "edits": [_plain(entry) for entry in self.edits],
             "directories": list(self.directories),
+            "kept": {path: list(roles) for path, roles in self.kept.items()},
         }
         return json.dumps(value, indent=1).encode() + b"\n"
 
@@ -94,6 +103,7 @@ def read_manifest(content: bytes | None, path: str) -> Manifest:
             {name: Entry(tuple(e["sha256"]), tuple(e["roles"])) for name, e in value["files"].items()},
             tuple(_edit_entry(entry) for entry in value["edits"]),
             tuple(value["directories"]),
+            {path: tuple(roles) for path, roles in value.get("kept", {}).items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InstallError(f"{path}, the list of what was installed, is damaged") from None

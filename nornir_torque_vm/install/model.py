@@ -32,6 +32,8 @@ class Edit:
     offset: int
     old: bytes
     new: bytes
+    private: bool = dataclasses.field(default=False, compare=False)
+    """Whether only root may read the file when there was none before."""
 
     def applied(self, content: bytes) -> bytes:
         """The file's content with the change."""
@@ -46,12 +48,21 @@ class Edit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory that a role needs though nothing may be in it; one that is there stays as it is."""
+
+    path: str
+    mode: int = 0o755
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
     """What a role wants on this host.
 
     :param edits: changes that have yet to be made.
     :param edited: files that carry a change of this role, new or from an earlier run.
     :param compiled: files that compiling the settings makes, all in one directory.
+    :param directories: parents before what is in them.
     :param stale: whether the settings have to be compiled though all those files are there.
     :param notes: what the administrator should know, a sentence each.
     """
@@ -62,6 +73,7 @@ class Wanted:
     edited: frozenset[str] = frozenset()
     compiled: tuple[str, ...] = ()
     stale: bool = False
+    directories: tuple[Directory, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Self
 
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.install.manifest import EditEntry, Entry, Manifest, digest
-from nornir_torque_vm.install.model import Action, Edit, File, Found, Tree, Verb, Wanted
+from nornir_torque_vm.install.model import Action, Directory, Edit, File, Found, Tree, Verb, Wanted
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,9 +45,10 @@ def plan_install(wanted: Wanted, tree: Tree, manifest: Manifest) -> Plan:
     for edit in wanted.edits:
         planner.edit(edit)
     planner.compile(wanted)
-    planner.make_directories()
+    planner.make_directories(wanted.directories)
     paths = {file.path for file in wanted.files} | set(wanted.compiled)
-    return planner.drop(without=paths, unedited=wanted.edited).plan()
+    kept = {directory.path for directory in wanted.directories}
+    return planner.drop(without=paths, unedited=wanted.edited, kept=kept).plan()
 
 
 def plan_removal(role: str, tree: Tree, manifest: Manifest) -> Plan:
@@ -82,11 +83,11 @@ class _Planner:
         self.role, self.tree, self.manifest = role, tree, manifest
         self.contents = {path: found.content for path, found in tree.files.items()}
         self.files, self.edits = dict(manifest.files), list(manifest.edits)
-        self.directories = list(manifest.directories)
+        self.directories, self.kept = list(manifest.directories), dict(manifest.kept)
         self.actions: list[Action] = []
 
     def plan(self) -> Plan:
-        after = Manifest(self.files, tuple(self.edits), tuple(self.directories))
+        after = Manifest(self.files, tuple(self.edits), tuple(self.directories), self.kept)
         return Plan(tuple(self.actions), self.manifest, after, self.contents)
 
     def place(self, file: File) -> None:
@@ -124,14 +125,17 @@ class _Planner:
         if missing or wanted.stale:
             self.actions.append(Action(Verb.COMPILE, str(PurePosixPath(wanted.compiled[0]).parent)))
 
-    def make_directories(self) -> None:
-        """Put the directories that the files so far need before them."""
+    def make_directories(self, wanted: Sequence[Directory]) -> None:
+        """Put the directories that the files so far need before them, and those that are wanted anyway."""
+        modes = {directory.path: directory.mode for directory in wanted}
         missing: dict[str, None] = {}
-        for path in self.contents:
+        for path in (*self.contents, *(f"{directory}/_" for directory in modes)):
             above = [str(parent) for parent in PurePosixPath(path).parents]
             missing.update((name, None) for name in reversed(above) if name not in self.tree.directories)
-        self.actions[:0] = [Action(Verb.MAKE, path, mode=0o755) for path in missing]
-        self.directories += missing
+        self.actions[:0] = [Action(Verb.MAKE, path, mode=modes.get(path, 0o755)) for path in missing]
+        self.directories += [path for path in missing if path not in self.directories]
+        for path in modes:
+            self.kept[path] = tuple(dict.fromkeys((*self.kept.get(path, ()), self.role)))
 
     def edit(self, edit: Edit) -> None:
         """Change a file of somebody else; one that is missing is made.
@@ -143,13 +147,19 @@ class _Planner:
             e for e in self.edits if e.edit.path != edit.path or e.edit.undone(there or b"") is not None
         ]
         content = edit.applied(there or b"")
-        mode, line = 0o644 if there is None else None, edit.new.decode(errors="backslashreplace").strip()
+        made = 0o600 if edit.private else 0o644
+        mode, line = made if there is None else None, edit.new.decode(errors="backslashreplace").strip()
         self.actions.append(Action(Verb.EDIT, edit.path, content, mode, line))
         self.contents[edit.path] = content
         self.edits.append(EditEntry(edit, self.role, made=there is None))
 
-    def drop(self, *, without: Collection[str], unedited: Collection[str]) -> Self:
-        """Take away what is the role's alone, except files ``without`` and edits of ``unedited``."""
+    def drop(
+        self, *, without: Collection[str], unedited: Collection[str], kept: Collection[str] = ()
+    ) -> Self:
+        """Take away what is the role's alone.
+
+        Except files ``without``, edits of ``unedited``, and directories ``kept``.
+        """
         for change in [e for e in reversed(self.edits) if e.role == self.role]:
             if change.edit.path not in unedited:
                 self.edits.remove(change)
@@ -162,6 +172,12 @@ class _Planner:
                 else:
                     del self.files[path]
                     self._remove(path, entry)
+        for path, roles in list(self.kept.items()):
+            left = tuple(role for role in roles if role != self.role or path in kept)
+            if left:
+                self.kept[path] = left
+            else:
+                del self.kept[path]
         self._drop_directories()
         return self
 
@@ -196,7 +212,8 @@ class _Planner:
     def _drop_directories(self) -> None:
         """Remove our directories when nothing is in them; one with somebody else's files is theirs now."""
         gone = self.tree.files.keys() - self.contents.keys()
-        ours = [*self.files, *(change.edit.path for change in self.edits)]
+        edited = (change.edit.path for change in self.edits)
+        ours = [*self.files, *edited, *(f"{path}/" for path in self.kept)]
         for path in list(reversed(self.directories)):
             below = f"{path}/"
             if any(file.startswith(below) for file in ours):
