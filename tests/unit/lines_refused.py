@@ -103,6 +103,11 @@ LINES: tuple[Line, ...] = (
         "the job's resources take 7388 bytes and TORQUE hands at most 2048 to a node; "
         "shorten nodes=, which takes 7220 of them",
     ),
+    refused(
+        "qsub -ho - -vm vcpus=2 job.sh",
+        "qsub reads this command line in two ways, so guests cannot be added to it; "
+        "write each option as a word of its own, before the script",
+    ),
     # Our own options.
     refused("qsub --dry-run -vm raam=1G job.sh", "unknown -vm key 'raam'; did you mean ram?"),
     refused("qsub --list-images job.sh", "--list-images stands alone; write qsub --list-images", (FILE,)),

@@ -114,7 +114,10 @@ OTHERS = [
     "#!/bin/bash", "#!/bin/sh -vm", "", "   ", ":", ": -vm x", "# remark", "##PBS -vm ram=1G",
     "#pbs -vm ram=1G", "# PBS -vm ram=1G", "PBS -vm x", "  # -vm \\", "#X", "#PBS",
 ]  # fmt: skip
-ODD_OTHERS = ['#PBS -N "a', "echo -vm", "\\", "é", "a\0b", "#PBS -N a\0b", "#PBS -vm", "#PBS 'a", "#PBS -T x"]
+ODD_OTHERS = [
+    '#PBS -N "a', "echo -vm", "\\", "é", "a\0b", "\0echo", " \0 #", "#PBS -N a\0b", "#PBS -vm", "#PBS 'a",
+    "#PBS -T x",
+]  # fmt: skip
 ENDINGS = ["\n"] * 12 + ["\r\n", "\n\n", "\\\n", "", " \\ \n"]
 BODIES = ["", "echo hello\n#PBS -vm ram=3G\n", "cat <<E\n#PBS -vm\nE\n", "exit"]
 ASCII = b"#" * 60 + b"\n"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 
 import front_kit
 import pytest
 from desk_kit import PIPE, REDIRECT, Desk
-from hypothesis import event, given, settings
+from hypothesis import assume, event, example, given, settings
 from qsub_model import NoValue, Undefined, posixly
 from submission_examples import Submission, sound_submissions, submissions
 from submission_judge import GUESTS, PLAIN, check, read
@@ -30,6 +31,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> front_kit.SubmitHost:
 
 @settings(max_examples=EXAMPLES)
 @given(submissions)
+@example(Submission(["-vm", "vcpus=2", "-za", "-"], b""))  # ours would hide behind the last word
+@example(Submission(["job.sh"], b'#PBS -v"m" -vm vcpus=2 "-vm" ram=1G\n'))  # the first one is qsub's own
+@example(Submission(["job.sh", "-vm", "vcpus=2"], b"#PBS -vm ram=1G\n", posixly_correct=True))
 def test_qsub_gets_what_it_would_have_got(desk: Desk, example: Submission) -> None:
     """Or nobody gets anything, for one of the reasons there are."""
     event(submitted(desk, example))
@@ -64,7 +68,11 @@ def parts(example: Submission) -> tuple[list[bytes], dict[bytes, bytes], bytes]:
 @settings(max_examples=max(1, EXAMPLES // 5))
 @given(submissions)
 def test_the_front_lets_no_request_through(host: front_kit.SubmitHost, example: Submission) -> None:
-    """What it does not hand over asks for nothing, and goes on as it came."""
+    """What it does not hand over asks for nothing, and goes on as it came.
+
+    Where a line begins with NUL it may be wrong: a shell does not see one, and qsub sees a blank line.
+    """
+    assume(not re.search(rb"(?m)^\s*\0", example.script))
     host.script(example.script)
     words, files, stdin = parts(example)
     with posixly(example.posixly_correct), front_kit.piped(stdin) as pipe:
