@@ -129,13 +129,22 @@ class History:
 
         :param now: seconds since the epoch; the present when None.
         """
-        oldest = (time.time() if now is None else now) - days * _DAY
         with RootDir.at(directory, create=0o700) as root:
-            return tuple(
-                name
-                for name in root.names()
-                if _RECORD.fullmatch(name) and _is_older(root, name, oldest) and root.remove_dir(name)
-            )
+            return tuple(name for name in _expired(root, days, now) if root.remove_dir(name))
+
+    @staticmethod
+    def expired(directory: str | Path, days: float, now: float | None = None) -> tuple[str, ...]:
+        """Names of the records that :meth:`prune` would remove; parameters as there."""
+        if not Path(directory).exists():
+            return ()
+        with RootDir.at(directory) as root:
+            return tuple(_expired(root, days, now))
+
+
+def _expired(root: RootDir, days: float, now: float | None) -> list[str]:
+    """Names of the records to which nothing was added for ``days``."""
+    oldest = (time.time() if now is None else now) - days * _DAY
+    return [name for name in root.names() if _RECORD.fullmatch(name) and _is_older(root, name, oldest)]
 
 
 def _outcome(verdict: bytes | None) -> str:

@@ -107,6 +107,11 @@ class Settings(ComponentSettings):
     run_dir: str = setting(AbsPath(), "/run/torque-vm", "directory for the state of running jobs")
     history_dir: str = setting(AbsPath(), "/var/log/torque-vm", "directory for what is kept of past jobs")
     history_days: int = setting(Int(1, 36_500), 30, "days after which a past job's record is removed")
+    reap_grace: float = setting(
+        Seconds(0, DAY),
+        600.0,
+        "time for which a job has to be seen to be over before torque-vm reap removes what it left",
+    )
     search_domain: str = setting(
         Text(HOST_PATTERN, "a domain name", empty=True), "", "domain of the guests' host names"
     )

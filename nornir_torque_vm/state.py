@@ -60,6 +60,13 @@ class JobState:
         return max(same, key=lambda entry: (entry[0].job.attempt, entry[1]))[0] if same else None
 
     @classmethod
+    def of_tag(cls, run_dir: str | Path, tag: str) -> JobState | None:
+        """Return the state of the attempt of this tag; None when there is none that can be read."""
+        with _existing(run_dir, JOBS) as jobs:
+            found = cls._read(run_dir, jobs, tag) if jobs else None
+        return found[0] if found is not None else None
+
+    @classmethod
     def forget(cls, run_dir: str | Path, job_id: str) -> None:
         """Remove all that any attempt of a job left, the marker last; when there is nothing, fine.
 

@@ -34,6 +34,7 @@ COMMANDS = {
         "Put the site kit in place on this host, by role, and take it away again.",
     ),
     "lab": ("nornir_torque_vm.cli.lab", "Bring a cluster in a box up and down, look at it, enter it."),
+    "reap": ("nornir_torque_vm.cli.reap", "Remove from this node what jobs left here that are over."),
     "run": ("nornir_torque_vm.cli.run", "Run a job script in guests, without a TORQUE at hand."),
 }
 """Subcommand → module that defines it, and its short help (so that --help imports none of them)."""

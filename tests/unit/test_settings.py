@@ -81,6 +81,7 @@ DEFAULTS: dict[str, object] = {
     "run_dir": "/run/torque-vm",
     "history_dir": "/var/log/torque-vm",
     "history_days": 30,
+    "reap_grace": 600.0,
     "search_domain": "",
 }  # fmt: skip
 
@@ -226,6 +227,7 @@ LIMITS: dict[str, tuple[list[object], list[object]]] = {
     "run_dir": (["/r"], ["", "/"]),
     "history_dir": (["/h"], ["", "/"]),
     "history_days": ([1, 36_500], [0, 36_501]),
+    "reap_grace": ([0, 86_400], [-1, 86_401]),
     "server_hostname": (["", "head", "head.example"], ["head/1", "-head", "head."]),
     "search_domain": (["", "cluster.example"], [".example", "a b"]),
 }
@@ -319,6 +321,7 @@ def test_words_that_say_what_a_setting_must_be(name: str, words: str) -> None:
         ("run_dir", "running jobs"),
         ("history_dir", "past jobs"),
         ("history_days", "days"),
+        ("reap_grace", "seen to be over"),
         ("server_hostname", "batch server"),
         ("search_domain", "host names"),
     ],

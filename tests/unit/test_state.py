@@ -251,16 +251,16 @@ def test_the_hand_over_appears_whole_and_with_its_owner(
 
 
 def test_the_lock_is_the_jobs_and_records_the_attempt(tmp_path: Path) -> None:
-    """A newer attempt of the same job has to wait for the older one."""
+    """An older attempt of the same job has to wait for the newer one; the other way round see joblock."""
     first, second = JobState(tmp_path, jobs.job(attempt=1)), JobState(tmp_path, jobs.job(attempt=2))
-    with first.lock(Deadline.after(5)):
+    with second.lock(Deadline.after(5)):
         held = holder(tmp_path, JOB)
         assert held is not None
-        assert held.attempt == 1
+        assert held.attempt == 2
         with (
-            pytest.raises(StateError, match=r"\(attempt 1\) is still at work"),
-            second.lock(Deadline.after(0.1)),
+            pytest.raises(StateError, match=r"\(attempt 2\) is still at work"),
+            first.lock(Deadline.after(0.1)),
         ):
             pass
-    with second.lock(Deadline.after(5)):
+    with first.lock(Deadline.after(5)):
         pass

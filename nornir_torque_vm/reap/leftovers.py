@@ -1,0 +1,139 @@
+"""What there is of jobs on this node: domains, files of guests, run state. Looks, and changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Iterator
+
+from nornir.core.task import Result, Task
+
+from nornir_torque_vm.errors import InventoryError, StateError
+from nornir_torque_vm.found import DOMAIN_PREFIX
+from nornir_torque_vm.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.identity import job_slug
+from nornir_torque_vm.inventory.hostdata import node_of
+from nornir_torque_vm.joblock import LOCKS
+from nornir_torque_vm.rootdir import RootDir
+from nornir_torque_vm.state import JOBS, JobState
+from nornir_torque_vm.tasks.common import connection, our_guests, storage_of
+
+_DOMAIN = re.compile(r"tvm-([0-9]+(?:-[0-9]+)?)-a[0-9]+-r[0-9]+-[0-9a-f]{8}")
+_TAG = re.compile(r"tvm-([0-9]+(?:-[0-9]+)?)-a[0-9]+-[0-9a-f]{8}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """One thing of a job.
+
+    ``job_id`` is empty when the thing does not tell; ``stamp`` changes when it is made anew.
+    """
+
+    kind: str
+    """``domain``, ``volume``, or a subdirectory of the run directory."""
+    name: str
+    slug: str
+    job_id: str = ""
+    stamp: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Leftovers:
+    """Everything on this node with one job's number."""
+
+    slug: str
+    things: frozenset[Found]
+
+    def names(self, *kinds: str) -> list[str]:
+        """Names of the things of these kinds, sorted."""
+        return sorted(thing.name for thing in self.things if thing.kind in kinds)
+
+    @property
+    def job_ids(self) -> tuple[str, ...]:
+        """The full ids that the things tell."""
+        return tuple(sorted({thing.job_id for thing in self.things} - {""}))
+
+    @property
+    def guests(self) -> list[str]:
+        """Names of the domains that exist or whose files do."""
+        starts = (_DOMAIN.match(name) for name in self.names("domain", "volume"))
+        return sorted({match[0] for match in starts if match})
+
+    @property
+    def lasting(self) -> frozenset[Found]:
+        """All but locks, which come and go with who looks."""
+        return frozenset(thing for thing in self.things if thing.kind != LOCKS)
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """What tells these things from those of a later start of the job."""
+        return frozenset(f"{thing.kind}/{thing.name}{list(thing.stamp)}" for thing in self.things)
+
+
+def find_on_node(task: Task) -> Result:
+    """Nornir task: the domains of ours and the files of guests on a node, as :class:`Found`."""
+    found = []
+    for guest in our_guests(connection(task), node_of(task.host)):
+        match = _DOMAIN.fullmatch(guest.domain)
+        with contextlib.suppress(InventoryError):
+            if match and match[1] == job_slug(guest.job_id):
+                found.append(Found("domain", guest.domain, match[1], guest.job_id))
+    starts = ((name, _DOMAIN.match(name)) for name in storage_of(task).names(DOMAIN_PREFIX))
+    found += [Found("volume", name, match[1]) for name, match in starts if match]
+    return Result(host=task.host, result=found)
+
+
+def find_in_run_dir(run_dir: str) -> Iterator[Found]:
+    """Yield what lies in the run directory, which need not exist.
+
+    :raises StateError: it cannot be trusted or read.
+    """
+    for kind in (MARKERS, HANDOVERS, LOCKS):
+        with contextlib.closing(_Folder(run_dir, kind)) as folder:
+            for name in folder.names():
+                with contextlib.suppress(InventoryError, FileNotFoundError):
+                    stamp = () if kind == LOCKS else folder.stamp(name)
+                    yield Found(kind, name, job_slug(name), name, stamp)
+    with contextlib.closing(_Folder(run_dir, JOBS)) as folder:
+        for name in folder.names():
+            if match := _TAG.fullmatch(name):
+                state = JobState.of_tag(run_dir, name)
+                yield Found(JOBS, name, match[1], state.job.id if state else "")
+
+
+def by_job(found: Iterable[Found]) -> tuple[Leftovers, ...]:
+    """Put together what has the same number, lowest first."""
+    groups: dict[str, set[Found]] = {}
+    for thing in found:
+        groups.setdefault(thing.slug, set()).add(thing)
+    order = sorted(groups, key=lambda slug: [int(part) for part in slug.split("-")])
+    return tuple(Leftovers(slug, frozenset(groups[slug])) for slug in order)
+
+
+class _Folder:
+    """A subdirectory of the run directory; an empty one when there is none."""
+
+    def __init__(self, run_dir: str, name: str) -> None:
+        self._folder: RootDir | None = None
+        try:
+            with RootDir.at(run_dir) as run:
+                self._folder = run.sub(name)
+        except StateError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+
+    def names(self) -> list[str]:
+        """Names of what is in it."""
+        return self._folder.names() if self._folder else []
+
+    def stamp(self, name: str) -> tuple[int, int]:
+        """What changes when a file is made anew, or written again."""
+        status = os.stat(name, dir_fd=self._folder.fd if self._folder else None, follow_symlinks=False)
+        return status.st_ino, status.st_mtime_ns
+
+    def close(self) -> None:
+        """Close it."""
+        if self._folder:
+            os.close(self._folder.fd)

@@ -1,0 +1,235 @@
+"""One run of the reaper over this node: look, judge, look again under the job's lock, remove.
+
+Judging holds no lock: a server that hangs must not keep a hook of a live job waiting. Whoever holds the
+lock then, or has changed anything meanwhile, is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import enum
+import os
+from collections.abc import Callable, Sequence
+
+from nornir.core.inventory import Inventory
+
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.engine import Engine
+from nornir_torque_vm.errors import DeadlineExceeded, StateError, TorqueVMError
+from nornir_torque_vm.exitcodes import cli_exit
+from nornir_torque_vm.history import History
+from nornir_torque_vm.identity import job_slug
+from nornir_torque_vm.inventory.build import node_inventory
+from nornir_torque_vm.joblock import job_lock
+from nornir_torque_vm.model import Node
+from nornir_torque_vm.reap.judge import Facts, Server, Verdict, ids_of, judge, judge_by_order, settle
+from nornir_torque_vm.reap.leftovers import Leftovers, by_job, find_in_run_dir, find_on_node
+from nornir_torque_vm.reap.qstat import NoAnswer, Qstat
+from nornir_torque_vm.reap.sightings import Sightings
+from nornir_torque_vm.reap.witness import mom_jobs, worker
+from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.state import JobState
+
+LOCK_SECONDS = 2.0
+"""How long a lock is waited for: whoever has it longer is at work on the job."""
+
+
+class Fate(enum.StrEnum):
+    """What became of the leftovers of a job."""
+
+    KEPT = "kept"
+    REMOVED = "removed"
+    DUE = "due"
+    """Would be removed, were it not a dry run."""
+    FAILED = "failed"
+    """Meant to be removed; not all of it could be."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """One job of which there was something."""
+
+    leftovers: Leftovers
+    fate: Fate
+    reason: str
+    code: int = 0
+    """Exit code that a failure stands for."""
+
+    @property
+    def name(self) -> str:
+        """The job's id, or its number when no id is known."""
+        return ",".join(self.leftovers.job_ids) or self.leftovers.slug
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did."""
+
+    node: str
+    cases: tuple[Case, ...]
+    records: tuple[str, ...]
+    """Names of the records of past jobs that were too old; in a dry run, that are."""
+
+
+class Reaper:
+    """The reaper of the node it runs on.
+
+    :param deadline: of the whole run.
+    :param grace: seconds a job has to be over.
+    :param dry: change nothing.
+    :param node: the node's name; this machine's when empty.
+    """
+
+    def __init__(
+        self, settings: Settings, deadline: Deadline, *, grace: float, dry: bool = False, node: str = ""
+    ) -> None:
+        self.settings, self.deadline, self.grace, self.dry = settings, deadline, grace, dry
+        self.node = Node(node or os.uname().nodename)
+        self.engine = Engine(settings, deadline)
+        self.qstat = Qstat.find(settings.real_qsub_on_nodes, deadline)
+
+    def run(self) -> Outcome:
+        """Go through all jobs of which there is something here, and through the history.
+
+        :raises TorqueVMError: this node's libvirt or run directory cannot be looked at.
+        """
+        found = self.look()
+        sightings = Sightings(self.settings.run_dir)
+        cases, over = [], {}
+        for left, facts in zip(found, self.facts(found), strict=True):
+            verdict = judge(facts)
+            settled = settle(verdict, sightings.over_for(left.slug, left.keys), self.grace)
+            case = self.close(left, settled, facts.job_ids, self.judge_again)
+            cases.append(case)
+            if verdict.over and case.fate is not Fate.REMOVED:
+                over[left.slug] = left.keys
+        if not self.dry:
+            sightings.keep(over)
+        return Outcome(self.node.name, tuple(cases), self.prune())
+
+    def run_for(self, job_id: str) -> Outcome:
+        """Remove what one job left, on an administrator's word that it is over.
+
+        :param job_id: ``17.head``, or ``17`` for that number of any server.
+        :raises TorqueVMError: this node's libvirt or run directory cannot be looked at; no job id.
+        """
+        cases = []
+        for left in self.look(job_slug(job_id)):
+            others = [other for other in left.job_ids if "." in job_id and other != job_id]
+            if others:
+                cases.append(Case(left, Fate.KEPT, f"that number is {' and '.join(others)} here"))
+                continue
+            names = left.job_ids or (job_id,)
+
+            def by_order(left: Leftovers, names: tuple[str, ...] = names) -> Verdict:
+                return judge_by_order(self.own_facts(left, names))
+
+            cases.append(self.close(left, by_order(left), names, by_order))
+        return Outcome(self.node.name, tuple(cases), ())
+
+    def judge_again(self, left: Leftovers) -> Verdict:
+        """Judge a job anew, the server's word included."""
+        return judge(self.facts([left])[0])
+
+    def look(self, slug: str = "") -> tuple[Leftovers, ...]:
+        """Everything there is here, of all jobs or of one number."""
+        outcome = self.engine.run(self.inventory(), find_on_node)[self.node.name]
+        error = outcome[0].exception
+        if error is not None:
+            raise error
+        found = by_job([*outcome[0].result, *find_in_run_dir(self.settings.run_dir)])
+        return tuple(left for left in found if slug in {"", left.slug})
+
+    def inventory(self) -> Inventory:
+        """This node alone, through its own libvirt."""
+        return node_inventory([self.node], self.settings, here=self.node.name)
+
+    def facts(self, found: Sequence[Leftovers]) -> list[Facts]:
+        """What is known of each job; the server is asked only about those that it can decide."""
+        server, server_error = self.server() if found else (None, "")
+        complete = []
+        for left in found:
+            own = self.own_facts(left, ids_of(left.slug, left.job_ids, server))
+            own = dataclasses.replace(own, server=server, server_error=server_error)
+            if not own.worker and server is not None:
+                own = dataclasses.replace(own, answers={name: self.qstat.job(name) for name in own.job_ids})
+            complete.append(own)
+        return complete
+
+    def own_facts(self, left: Leftovers, job_ids: tuple[str, ...]) -> Facts:
+        """What this node itself knows of a job."""
+        jobs, error = None, ""
+        try:
+            jobs = mom_jobs(self.settings.torque_home)
+        except StateError as exc:
+            error = str(exc)
+        at_work = worker(self.settings.run_dir, job_ids)
+        return Facts(left.slug, job_ids, at_work, jobs, error)
+
+    def server(self) -> tuple[Server | None, str]:
+        """Who answers, or why nobody does."""
+        try:
+            return self.qstat.server(), ""
+        except NoAnswer as error:
+            return None, error.what
+
+    def close(
+        self,
+        left: Leftovers,
+        verdict: Verdict,
+        job_ids: tuple[str, ...],
+        again: Callable[[Leftovers], Verdict],
+    ) -> Case:
+        """Do what the verdict says.
+
+        :param job_ids: the job is locked and forgotten under these.
+        :param again: judges once more, under the lock.
+        """
+        if not verdict.over:
+            return Case(left, Fate.KEPT, verdict.reason)
+        if self.dry:
+            return Case(left, Fate.DUE, verdict.reason)
+        with contextlib.ExitStack() as locks:
+            try:
+                self.deadline.check()
+                for job_id in job_ids:
+                    limit = Deadline.after(self.deadline.clamp(LOCK_SECONDS))
+                    locks.enter_context(job_lock(self.settings.run_dir, job_id, deadline=limit))
+            except StateError as error:
+                return Case(left, Fate.KEPT, error.what)
+            except DeadlineExceeded as error:
+                return failed(left, error)
+            try:
+                return self.remove(left, job_ids, again)
+            except TorqueVMError as error:
+                return failed(left, error)
+
+    def remove(
+        self, left: Leftovers, job_ids: tuple[str, ...], again: Callable[[Leftovers], Verdict]
+    ) -> Case:
+        """Remove it all, if it is still what was judged and the verdict still holds."""
+        now = self.look(left.slug)
+        if [other.lasting for other in now] != [left.lasting] and (now or left.lasting):
+            return Case(left, Fate.KEPT, "something of it changed meanwhile")
+        verdict = again(left)
+        if not verdict.over:
+            return Case(left, Fate.KEPT, verdict.reason)
+        for job_id in job_ids:
+            if left.guests:
+                report = self.engine.destroy([self.node], job_id, self.inventory(), domains=left.guests)
+                if not report.ok:
+                    return Case(left, Fate.FAILED, "; ".join(report.sentences()), int(cli_exit(report)))
+        for job_id in job_ids:
+            JobState.forget(self.settings.run_dir, job_id)
+        return Case(left, Fate.REMOVED, verdict.reason)
+
+    def prune(self) -> tuple[str, ...]:
+        """Remove the records of past jobs that are too old."""
+        directory, days = self.settings.history_dir, self.settings.history_days
+        return History.expired(directory, days) if self.dry else History.prune(directory, days)
+
+
+def failed(left: Leftovers, error: TorqueVMError) -> Case:
+    """The case of leftovers that could not be removed."""
+    return Case(left, Fate.FAILED, str(error), int(cli_exit(error)))
