@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class SubmitHost:
 
     def __init__(self, lab: Lab, real: str) -> None:
         self.lab, self.real = lab, real
+        self._ids: list[str] = []
 
     def typed(
         self, program: str, text: str, *, stdin: str | None = None, env: Mapping[str, str] | None = None
@@ -70,7 +72,9 @@ class SubmitHost:
         """Submit a job, which must not have started when this looks at it."""
         code, out, err = self.typed(program, text, stdin=stdin, env=env)
         assert code == 0, err
-        return self.known(out.strip() or self.newest(), err)
+        job_id = out.strip() or self.newest()
+        self._ids.append(job_id)
+        return self.known(job_id, err)
 
     def at_terminal(self, program: str, text: str) -> Job:
         """Submit an interactive job at a terminal, look at it while it waits, and delete it."""
@@ -86,7 +90,7 @@ class SubmitHost:
         """What the server knows of a job."""
         number = NUMBER.match(job_id)
         assert number, f"{job_id!r} {err}"
-        rows = list(jobs(self.lab, job_id).values())
+        rows = list(self._rows(job_id).values())
         (arguments,) = {row.pop("submit_args", "") for row in rows}
         tables = [
             {name: without_number(value, number[0]) for name, value in row.items() if name not in CLOCK}
@@ -95,15 +99,24 @@ class SubmitHost:
         script = next((self.lab.root(HEAD) / SPOOL[1:]).glob(f"server_priv/jobs/{number[0]}[.-]*SC"), None)
         return Job(number[0], tables, arguments, script.read_bytes() if script else None, err)
 
+    def _rows(self, job_id: str) -> dict[str, dict[str, str]]:
+        """A job's attributes, or an array's members', once the server has held those over the limit."""
+        rows = jobs(self.lab, job_id)
+        while "[" in job_id:
+            time.sleep(0.3)
+            before, rows = rows, jobs(self.lab, job_id)
+            if rows == before:
+                break
+        return rows
+
     def newest(self) -> str:
         """The id of the job that was submitted last, for ``-z``."""
         return max(jobs(self.lab), key=lambda job_id: int(job_id.partition(".")[0].partition("[")[0]))
 
-    def delete(self, *submitted: Job) -> None:
-        """Delete jobs."""
-        for job in submitted:
-            array = len(job.attributes) > 1 or "job_array_id" in job.attributes[0]
-            delete(self.lab, f"{job.number}[]" if array else job.number)
+    def delete_all(self) -> None:
+        """Delete all jobs that were submitted."""
+        user_run(self.lab, ["qdel", *self._ids], check=False)
+        self._ids.clear()
 
     @contextlib.contextmanager
     def filtered(self) -> Iterator[None]:
@@ -135,7 +148,7 @@ def without_number(text: str, number: str) -> str:
 
 @pytest.fixture(scope="module")
 def submit_host(torque_lab: Lab) -> Iterator[SubmitHost]:
-    """The head as a submit host; jobs wait, and the submit filter is off unless a test wants it."""
+    """The head as a submit host; the submit filter is off unless a test wants it."""
     real = torque_lab.run(HEAD, ["sh", "-c", "command -v qsub"]).stdout.strip()
     install = [TORQUE_VM, "install", "submit-host", "--prefix", PREFIX]
     with settings(torque_lab, {"real_qsub_on_server": real, "real_qsub_on_nodes": real}, HEAD):
@@ -157,12 +170,20 @@ def parent(submit_host: SubmitHost) -> Iterator[str]:
     delete(submit_host.lab, job)
 
 
-@pytest.fixture
-def waiting(torque_lab: Lab) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def stopped(torque_lab: Lab) -> Iterator[None]:
     """No job is started meanwhile."""
     torque_lab.run(HEAD, ["qmgr", "-c", "set server scheduling = false"])
+    time.sleep(0.5)  # for what the scheduler is at work on
     yield
     torque_lab.run(HEAD, ["qmgr", "-c", "set server scheduling = true"])
+
+
+@pytest.fixture
+def waiting(submit_host: SubmitHost, stopped: None) -> Iterator[None]:
+    """Jobs wait, and then they are deleted."""
+    yield
+    submit_host.delete_all()
 
 
 def write_script(lab: Lab, text: str, name: str = SCRIPT) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 
 import pytest
 from submission_kit import (
@@ -18,6 +17,7 @@ from submission_kit import (
     SubmitHost,
     differences,
     parent,
+    stopped,
     submit_host,
     waiting,
     write_script,
@@ -25,7 +25,7 @@ from submission_kit import (
 from submission_lines import LINES, Line, named
 from torque_kit import jobs, user_run
 
-__all__ = ["parent", "submit_host", "waiting"]
+__all__ = ["parent", "stopped", "submit_host", "waiting"]
 pytestmark = [pytest.mark.torque, pytest.mark.usefixtures("waiting")]
 
 
@@ -34,11 +34,10 @@ PLACES = ((False, False), (True, False), (False, True))
 
 
 class Ways:
-    """One line submitted in several ways; the jobs are deleted in the end."""
+    """One line to be submitted in several ways."""
 
     def __init__(self, host: SubmitHost, line: Line, parent: str) -> None:
         self.host, self.line, self.parent = host, line, parent
-        self.jobs: list[Job] = []
 
     def submit(self, program: str, *, job: str, words: bool = False, inline: bool = False) -> Job:
         """Submit the line; the request is among the words, or in the script, or nowhere."""
@@ -46,9 +45,7 @@ class Ways:
         if job:
             write_script(self.host.lab, script, job)
         typed = self.typed(job, words=words)
-        submitted = self.host.submitted(program, typed, stdin=None if job else script, env=self.line.env)
-        self.jobs.append(submitted)
-        return submitted
+        return self.host.submitted(program, typed, stdin=None if job else script, env=self.line.env)
 
     def typed(self, job: str, *, words: bool) -> str:
         return self.line.typed(job=job, vm=words).replace("PARENT", self.parent)
@@ -61,10 +58,8 @@ class Ways:
 
 
 @pytest.fixture
-def ways(submit_host: SubmitHost, line: Line, parent: str) -> Iterator[Ways]:
-    made = Ways(submit_host, line, parent)
-    yield made
-    submit_host.delete(*made.jobs)
+def ways(submit_host: SubmitHost, line: Line, parent: str) -> Ways:
+    return Ways(submit_host, line, parent)
 
 
 @pytest.mark.parametrize("line", LINES, ids=named)
@@ -108,19 +103,28 @@ def test_so_is_an_interactive_job_with_a_script(submit_host: SubmitHost, parent:
     "name",
     [
         "1job.sh", ".hidden", "a+b=c,d@e:f.sh", "job*.sh", "it's.sh", "#x.sh", "-", "x" * 100, "./job.sh",
-        "sub/../job.sh", "/home/alice/job.sh", "my job.sh", "ü.sh",
+        "sub/../job.sh", "/home/alice/job.sh",
     ],
 )  # fmt: skip
 def test_the_name_of_the_script_names_the_job(submit_host: SubmitHost, name: str) -> None:
-    """Also where qsub reads a copy; of some names, as those with a blank, qsub can make none and refuses."""
-    line, outcomes = Line("VM"), []
+    """Also where qsub reads a copy."""
+    line, names = Line("VM"), []
     user_run(submit_host.lab, ["mkdir", "-p", "sub"])
     for program, inline in ((submit_host.real, False), (FRONT, True)):
         write_script(submit_host.lab, line.script(vm=inline), name.removeprefix("/home/alice/"))
-        code, out, _ = submit_host.typed(program, shlex.quote(name if name != "-" else "./-"))
-        outcomes.append((code, out and submit_host.known(out.strip()).only["Job_Name"]))
-    assert outcomes[0] == outcomes[1]
-    assert outcomes[0] == ((2, "") if name in {"my job.sh", "ü.sh"} else (0, name.rpartition("/")[2]))
+        job = submit_host.submitted(program, shlex.quote(name if name != "-" else "./-"))
+        names.append(job.only["Job_Name"])
+    assert names == [name.rpartition("/")[2]] * 2
+
+
+@pytest.mark.parametrize("name", ["my job.sh", "ü.sh"])
+def test_of_some_names_no_job_name_can_be_made(submit_host: SubmitHost, name: str) -> None:
+    """Qsub refuses them, of the copy in other words: there its name was given with -N."""
+    for program, inline in ((submit_host.real, False), (FRONT, True)):
+        write_script(submit_host.lab, Line("VM").script(vm=inline), name)
+        code, out, err = submit_host.typed(program, shlex.quote(name))
+        assert (code, out) == (2, "")
+        assert ("illegal -N value" if inline else "cannot form a valid job name") in err
 
 
 def test_the_arguments_of_the_submission_show_the_request(submit_host: SubmitHost) -> None:
@@ -133,7 +137,6 @@ def test_the_arguments_of_the_submission_show_the_request(submit_host: SubmitHos
     write_script(submit_host.lab, line.script(vm=True))
     inline = submit_host.submitted(FRONT, line.typed(job=SCRIPT, vm=False))
     assert re.fullmatch(rf"-l nodes=2 -N x {ours} /proc/self/fd/\d+", inline.submit_args)
-    submit_host.delete(words, inline)
 
 
 @pytest.mark.parametrize(

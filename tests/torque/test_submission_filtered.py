@@ -12,15 +12,16 @@ from submission_kit import (
     SubmitHost,
     differences,
     parent,
+    stopped,
     submit_host,
     waiting,
     write_script,
 )
 from submission_lines import LINES, Line, named
-from torque_kit import jobs, output, wait_for_state
+from torque_kit import jobs
 
-__all__ = ["parent", "submit_host", "waiting"]
-pytestmark = pytest.mark.torque
+__all__ = ["parent", "stopped", "submit_host", "waiting"]
+pytestmark = [pytest.mark.torque, pytest.mark.usefixtures("waiting")]
 
 QUOTED = [line for line in LINES if "it's" in line.text]
 """Those with one quote in a word, which breaks TORQUE's way to call a filter."""
@@ -44,7 +45,6 @@ def too_small(line: Line, plain: Job) -> bool:
     )
 
 
-@pytest.mark.usefixtures("waiting")
 class TestJobs:
     @pytest.mark.parametrize("line", FILTERED, ids=named)
     def test_wrapper_filter_and_both_give_the_same_job(
@@ -65,7 +65,6 @@ class TestJobs:
         for job in made:
             assert differences([line.expected(one) for one in plain.attributes], job.attributes) == []
         assert [job.script for job in made[:2]] == [plain.script] * 2, "the wrapper leaves nothing to do"
-        filtered.delete(plain, *made)
 
     @pytest.mark.parametrize("line", [Line("-N x"), Line("-j oe", directives=("-l nodes=2",), nodes="2:vm")])
     def test_a_script_on_standard_input_too(self, filtered: SubmitHost, line: Line) -> None:
@@ -106,7 +105,6 @@ class TestJobs:
         assert jobs(filtered.lab).keys() == before
 
 
-@pytest.mark.usefixtures("waiting")
 class TestQuotes:
     @pytest.mark.parametrize("line", QUOTED, ids=named)
     def test_one_quote_breaks_any_filter_on_torque(self, filtered: SubmitHost, line: Line) -> None:
@@ -133,13 +131,3 @@ class TestQuotes:
         ]
         for job in made:
             assert differences([line.expected(plain.only)], job.attributes) == []
-        filtered.delete(plain, *made)
-
-
-def test_without_filter_and_wrapper_the_job_runs_on_bare_metal(submit_host: SubmitHost) -> None:
-    """To TORQUE, -vm is -v m: a variable that is not set. Nobody is told; that is what the filter is for."""
-    write_script(submit_host.lab, "#!/bin/sh\n#PBS -vm ram=192M\nhostname\n")
-    job = submit_host.submitted(submit_host.real, SCRIPT)
-    assert "jobtype" not in job.only
-    done = wait_for_state(submit_host.lab, f"{job.number}.head")
-    assert output(submit_host.lab, done).strip() in submit_host.lab.node_names

@@ -92,6 +92,15 @@ def test_every_member_of_an_array_runs_the_script(submit_host: SubmitHost) -> No
     assert [output(submit_host.lab, one) for one in done] == [f"{n} arr-{n}\n" for n in (1, 3, 4)]
 
 
+def test_without_filter_and_wrapper_the_job_runs_on_bare_metal(submit_host: SubmitHost) -> None:
+    """To TORQUE, -vm is -v m: a variable that is not set. Nobody is told; that is what the filter is for."""
+    write_script(submit_host.lab, "#!/bin/sh\n#PBS -vm ram=192M\nhostname\n")
+    job = submit_host.submitted(submit_host.real, SCRIPT)
+    assert "jobtype" not in job.only
+    done = wait_for_state(submit_host.lab, f"{job.number}.head")
+    assert output(submit_host.lab, done).strip() in submit_host.lab.node_names
+
+
 class TestAtATerminal:
     def test_a_shell_on_a_node(self, submit_host: SubmitHost) -> None:
         """The terminal is qsub's own: what is typed reaches the job."""
