@@ -219,7 +219,7 @@ def _after_prefix(text: bytes, marker: bytes) -> int:
 
 def _is_executable(text: bytes) -> bool:
     """Whether reading directives ends at ``text``."""
-    return not text.startswith((b":", b"#!")) and text.lstrip(BLANKS)[:1] not in {b"", b"#"}
+    return not text.startswith(b":") and text.lstrip(BLANKS)[:1] not in {b"", b"#"}
 
 
 def neutralise(script: bytes, header: Header) -> bytes:

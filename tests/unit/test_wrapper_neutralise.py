@@ -56,6 +56,12 @@ def test_requests_behind_another_prefix(prefix: str, script: bytes, expected: by
     assert neutralise(script, read_header(script, prefix)) == expected
 
 
+def test_a_directive_that_is_cut_within_a_line_is_no_comment() -> None:
+    """Joined lines end where qsub's buffer is full; the rest of that line would be hidden with it."""
+    script = b"#PBS -vm a=1" + (b"\\\n" + b" " * 2000) * 17 + b"\necho\n"
+    assert neutralise(script, read_header(script)) == script.replace(b"-vm a=1", b" " * 7)
+
+
 def test_a_file_does_not_become_one_that_qsub_refuses() -> None:
     """A carriage return within a long line is where it was when qsub looks for it in pieces of 2047 bytes."""
     script = b"#PBS -vm a=1 -- " + b"x" * 2028 + b"\r" + b"x\n"
@@ -116,6 +122,7 @@ def test_added_words_are_quoted() -> None:
         (b"#PBS -vm a=1" + b" " * LINES + b"\n", "#PBS"),
         (b"#PBS -vm a=1" + b" x" * 123 + b"\n", "#PBS"),
         (b"#\\ -vm a=1\n", "#\\"),
+        (b"#X\n", "#X\n"),
     ],
 )
 def test_no_room_for_options(script: bytes, prefix: str) -> None:
@@ -128,12 +135,20 @@ def test_no_room_for_options(script: bytes, prefix: str) -> None:
 def test_room_to_the_last_byte() -> None:
     """A line that just fits is read as a whole; one byte more does not fit."""
     blanks = b" " * (LINES - len(b"#PBS -vm a=1\n") - len(b" -T vm -l other=vm1:vcpus=2,nodes=1 "))
-    script = b"#PBS -vm a=1" + blanks + b"\n"
+    script = b"#PBS -z\n#PBS -vm a=1" + blanks + b"\n"
     more = add_options(script, read_header(script), OURS)
-    assert len(more) == LINES
-    assert options(read_header(more)) == [("T", "vm"), ("l", OURS[3])]
+    assert len(more) == len(b"#PBS -z\n") + LINES
+    assert options(read_header(more)) == [("z", None), ("T", "vm"), ("l", OURS[3])]
+    longer = script.replace(b"a=1", b"a=12")
     with pytest.raises(RequestError, match="no room"):
-        add_options(b" " + script, read_header(b" " + script), OURS)
+        add_options(longer, read_header(longer), OURS)
+
+
+def test_room_to_the_last_word() -> None:
+    """A directive of 128 words is read as a whole."""
+    script = b"#PBS -vm a=1" + b" x" * 122 + b"\n"
+    more = read_header(add_options(script, read_header(script), OURS))
+    assert (options(more), more.fault) == ([("T", "vm"), ("l", OURS[3])], "")
 
 
 def test_options_need_a_directive_and_words_that_fit_in_a_line() -> None:
@@ -176,6 +191,7 @@ def test_a_neutralised_script_has_no_request_and_nothing_else_missing(script: by
 @given(scripts, prefixes)
 @example(b"#PBS -z \\\n-vm a=1\n", "#PBS")
 @example(b"#PBSa -l\n", "#PBS")
+@example(b"#PBS -zl\n", "#PBS")
 def test_added_options_win(script: bytes, prefix: str) -> None:
     """They come after all options there are, none of which is lost; ``-CX`` may follow."""
     header = header_of(script, prefix)
