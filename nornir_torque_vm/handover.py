@@ -21,11 +21,15 @@ import json
 import os
 import stat
 from collections.abc import Mapping
-from pathlib import Path
 
 from nornir_torque_vm.errors import RequestError, StateError
 from nornir_torque_vm.identity import job_slug, job_tag
-from nornir_torque_vm.model import JobKeys, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nornir_torque_vm.model import JobKeys, Plan
 
 RUN_DIR = "/run/torque-vm"
 """Default of the setting ``run_dir``; what the shell parts of the hooks are installed with."""
@@ -60,6 +64,8 @@ class HandOver:
     """Private key in OpenSSH's format; opens the owner's account in every guest."""
     known_hosts: str
     """Content of a known_hosts file with every guest's name, address and host key."""
+    nodes: tuple[tuple[str, int], ...] = ()
+    """Names and slots of the job's nodes, in the nodefile's order."""
 
     @classmethod
     def of(cls, plan: Plan, keys: JobKeys, addresses: Mapping[str, str]) -> HandOver:
@@ -81,7 +87,22 @@ class HandOver:
             ),
             user_key=keys.user.private,
             known_hosts=pinned,
+            nodes=tuple((node.name, node.slots) for node in plan.nodes),
         )
+
+    def guest_of_slot(self, slot: int) -> HandOverGuest:
+        """The guest for the task of a slot (``PBS_VNODENUM``): a node's slots go block-wise to its guests.
+
+        :raises StateError: the job has no such slot.
+        """
+        first = 0
+        for node, slots in self.nodes:
+            if first <= slot < first + slots:
+                here = [guest for guest in self.guests if guest.node == node]
+                if here:
+                    return here[(slot - first) * len(here) // slots]
+            first += slots
+        raise StateError(f"no guest belongs to slot {slot}", hint="see $PBS_NODEFILE", job=self.job_id)
 
     def to_json(self) -> str:
         """Return it as JSON text; :meth:`from_json` gives an equal value back."""
@@ -105,7 +126,8 @@ class HandOver:
             if "refusal" in raw:
                 raise _refused(Refusal(**raw["refusal"]))
             guests = tuple(HandOverGuest(**guest) for guest in raw.pop("guests"))
-            return cls(**raw, guests=guests)
+            nodes = tuple((str(name), int(slots)) for name, slots in raw.pop("nodes", ()))
+            return cls(**raw, guests=guests, nodes=nodes)
         except RequestError:  # it is a ValueError too
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:

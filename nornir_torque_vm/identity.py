@@ -10,7 +10,10 @@ import re
 
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.fields import show
-from nornir_torque_vm.model import Job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # every task of a VM job pays for what is imported here
+    from nornir_torque_vm.model import Job
 
 _JOB_ID = re.compile(r"([0-9]{1,12})(?:\[([0-9]{1,12})\])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}))?")
 

@@ -1,82 +1,153 @@
-"""The program that runs a job's script inside its first guest. Pure text; values only through quoting."""
+"""The programs that run a job's tasks inside its guests. Pure text; values only through quoting.
+
+A program is POSIX shell text, in two forms. :func:`entry_program` is read by ``sh -s`` from its standard
+input and gives the task an input of its own. :func:`connected_program` is for tasks whose input is ssh's, a
+terminal or a connection that somebody writes to; it is uploaded before. Never does a program travel in an
+argument of ssh, where everybody on the node could read the job's environment.
+
+A guest may be emulated, where every process that is started counts: what the shell can do by itself it does.
+"""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import re
-import shlex
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from shlex import quote
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ODD_BYTE = re.compile(rb"[^ -\[\]-~\n\t]")
 
 NOT_PASSED_ON = frozenset({"HOME", "SHELL", "PWD", "OLDPWD", "SHLVL", "_", "TMPDIR"})
 """Variables that describe the node and would be wrong in the guest."""
 GUEST_PATH = "/usr/local/bin:/usr/bin:/bin"
 """Appended to the job's PATH: the guest's own programs stay reachable."""
+_SSHD = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_PUBKEYINFO", "SSH_ORIGINAL_COMMAND")
+"""What a guest's sshd adds to the environment, and no job on a node has."""
+
+PATIENCE = 600
+"""Tenths of a second for which a signal waits for its task."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class File:
+    """A file the task needs in the guest."""
+
+    path: str
+    data: bytes
+    mode: int
+    """``0o7..`` for one that is executed; else only 0o600 and 0o644 are told apart."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """What the job starter knows about the job. ``line`` is what a MOM writes to the shell's stdin."""
+    """A task as a guest has to run it."""
 
-    job_slug: str
-    shell: str
-    line: str
-    script_path: str
-    script: bytes
-    nodefile_path: str
-    nodefile: str
+    place: str
+    """Beginning of the paths of what the task leaves in the guest, see :func:`place`."""
+    argv: Sequence[str]
+    """Program and arguments."""
+    login: bool
+    """Whether ``argv`` is a shell that reads its login files."""
+    stdin: bytes | None
+    """What the task reads; None: nothing, ``/dev/null``."""
+    files: Sequence[File]
     environment: Mapping[str, str]
     cwd: str
     umask: int
 
 
-_LAST_WORDS = """\
+_AS_ONE = """\
+read -r task <{place}.pid
+out=/proc/$$/fd/1; [ -p $out ] || [ -S $out ] || out=/dev/null/none
+err=/proc/$$/fd/4; [ -p $err ] || [ -S $err ] || err=/dev/null/none
+rest() {{
+    signal=$1 there=1
+    for other in /proc/[0-9]*; do
+        [ $other != /proc/$$ ] && read -r stat <$other/stat || continue
+        set -- ${{stat##*) }}
+        if [ $4 = $task ] || [ $other/fd/1 -ef $out ] || [ $other/fd/2 -ef $err ]; then
+            kill -s $signal ${{other#/proc/}} && there=0
+        fi
+    done
+    return $there
+}}
 left=50
-while [ $status -gt 128 ] && [ $left -gt 0 ] && kill -s 0 -$! 2>/dev/null; do
-    sleep 0.1; left=$((left - 1))
-done"""
-"""A signal ends the shell at once; what it started may be in a trap, and its words still count."""
+while [ $status -gt 128 ] && [ $left -gt 0 ] && rest 0; do sleep 0.1; left=$((left - 1)); done
+rest KILL
+exit $status"""
+"""A signal ends the shell at once; what it started may be in a trap, and its words still count. Then the rest
+of the session is ended, as a MOM does it, and whatever would keep ssh waiting by holding the task's output:
+if that is a pipe, it is this connection's alone."""
 
 
-def folder(job_slug: str) -> str:
-    """The directory inside the guest that holds the job's process id and exit status."""
-    return f"/tmp/torque-vm-{job_slug}"  # noqa: S108 - in a guest that has one user and one job
+def place(job_slug: str, task: str) -> str:
+    """Where the process id, the exit status and the input of a task are kept in the guest.
+
+    :param task: tells the job's tasks apart that may be in one guest.
+    """
+    return f"/tmp/torque-vm-{job_slug}-{task}"  # noqa: S108 - in a guest that has one user and one job
 
 
 def entry_program(entry: Entry) -> str:
-    """POSIX shell text for ``sh -s``: puts the job's files in place, runs it, exits with its status.
-
-    The job gets its own session, so that :func:`signal_command` reaches all of it, and an empty
-    standard input, as under a MOM (TF 3: the pipe's one line is all there is).
-    """
-    home = shlex.quote(folder(entry.job_slug))
+    """Text for ``sh -s``: puts files in place, runs the task in its own session, exits with its status."""
+    at = quote(entry.place)
+    source = "/dev/null"
+    files = list(entry.files)
+    if entry.stdin is not None:
+        source = f"{at}.in"
+        files.append(File(f"{entry.place}.in", entry.stdin, 0o600))
     lines = [
-        f"umask 077; mkdir -p {home} || exit 125",
-        *_file(entry.script_path, entry.script, 0o700),
-        *_file(entry.nodefile_path, entry.nodefile.encode(), 0o644),
-        *_file(f"{folder(entry.job_slug)}/line", entry.line.encode(), 0o600),
-        *_exports(entry.environment),
-        f"cd {shlex.quote(entry.cwd)} 2>/dev/null || cd || exit 125",
-        f"umask {entry.umask:04o}",
-        f'setsid sh -c \'echo $$ >"$1/pid"; exec "$2" -l <"$1/line"\' sh {home} {shlex.quote(entry.shell)} &',
-        f"wait $! 2>/dev/null; status=$?; echo $status >{home}/status",
-        _LAST_WORDS,
+        *_prepare(entry, files),
+        # The shell's own words about a task that died of a signal are not the task's. In a subshell, since
+        # dash redirects its own stderr for a plain command.
+        "exec 4>&2 2>/dev/null",
+        f'(exec setsid sh -c \'echo $$ >"$0"; exec "$@"\' {at}.pid {_command(entry)}) <{source} 2>&4 4>&-',
+        f"status=$?; echo $status >{at}.status",
+        _AS_ONE.format(place=at),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def connected_program(entry: Entry) -> str:
+    """Text of a file: as :func:`entry_program`, in the session and with the input that ssh gives it."""
+    at = quote(entry.place)
+    lines = [
+        *_prepare(entry, entry.files),
+        "trap : INT QUIT TERM HUP",
+        f"echo $$ >{at}.pid",
+        _command(entry),
+        f"status=$?; echo $status >{at}.status",
         "exit $status",
     ]
     return "\n".join(lines) + "\n"
 
 
-def signal_command(job_slug: str, name: str) -> str:
-    """Shell text that sends the signal ``name`` (``TERM``) to every process of the job."""
-    return f"kill -s {shlex.quote(name)} -$(cat {shlex.quote(folder(job_slug))}/pid)"
+def upload_command(at: str) -> str:
+    """Shell text that keeps its input as a program, prints a line, and ends when the program runs."""
+    return _sh(f"umask 077; cat >{at}.sh && echo ready; {_until_it_runs(at, 100)}")
 
 
-def status_command(job_slug: str) -> str:
-    """Shell text that prints the job's exit status, once there is one."""
-    return f"cat {shlex.quote(folder(job_slug))}/status"
+def uploaded_command(at: str) -> str:
+    """Shell text that runs a program that was uploaded."""
+    return f"exec sh {quote(at)}.sh"
+
+
+def signal_command(at: str, name: str) -> str:
+    """Shell text that sends ``name`` (``TERM``) to every process of the task's session, as a MOM does.
+
+    A task that is still on its way into the guest is waited for, so that no signal is lost.
+    """
+    return _sh(
+        f"{_until_it_runs(at, PATIENCE)}; read -r task <{at}.pid || exit 1; "
+        "for other in /proc/[0-9]*; do read -r stat <$other/stat || continue; set -- ${stat##*) }; "
+        f"if [ $4 = $task ]; then kill -s {name} ${{other#/proc/}}; fi; done"
+    )
+
+
+def status_command(at: str) -> str:
+    """Shell text that prints the task's exit status, once there is one."""
+    return f"cat {quote(at)}.status"
 
 
 def vm_nodefile(guests: Mapping[str, int]) -> str:
@@ -97,24 +168,53 @@ def job_environment(environment: Mapping[str, str], guests: Mapping[str, int]) -
     return given
 
 
-def _exports(environment: Mapping[str, str]) -> list[str]:
-    """Export lines; names that no shell can hold are left out, as a login shell would lose them too."""
+def _until_it_runs(at: str, tenths: int) -> str:
+    return f"left={tenths}; until [ -s {at}.pid ] || [ $left = 0 ]; do sleep 0.1; left=$((left - 1)); done"
+
+
+def _sh(text: str) -> str:
+    """A line that a user's login shell, csh too, hands to ``sh``."""
+    return f"exec sh -c {quote(text)}"
+
+
+def _prepare(entry: Entry, files: Sequence[File]) -> list[str]:
+    """Lines that put files, environment, directory and umask in place."""
     return [
-        f"export {name}={shlex.quote(value)}"
-        for name, value in environment.items()
-        if _NAME.fullmatch(name) and "\0" not in value
+        *(line for file in files for line in _file(file)),
+        f"unset {' '.join(_SSHD)}",
+        *(
+            f"export {name}={quote(value)}"
+            for name, value in entry.environment.items()
+            if _NAME.fullmatch(name)
+        ),
+        f"cd {quote(entry.cwd)} 2>/dev/null || cd || exit 125",
+        f"umask {entry.umask:04o}",
     ]
 
 
-def _file(path: str, data: bytes, mode: int) -> list[str]:
-    """Lines that write ``data`` to ``path``; base64, so that any byte survives."""
-    text = base64.b64encode(data).decode()
-    body = "\n".join(text[start : start + 76] for start in range(0, len(text), 76))
-    target = shlex.quote(path)
-    return [
-        f"mkdir -p {shlex.quote(str(PurePosixPath(path).parent))}",
-        f"base64 -d >{target} <<'END_OF_FILE' || exit 125",
-        *([body] if body else []),
-        "END_OF_FILE",
-        f"chmod {mode:04o} {target}",
+def _command(entry: Entry) -> str:
+    """The words that run the task, with the variables that no shell can set, such as bash's functions."""
+    odd = [f"{name}={value}" for name, value in entry.environment.items() if not _NAME.fullmatch(name)]
+    words = [
+        *(["env", *odd] if odd else []),
+        entry.argv[0],
+        *(["-l"] if entry.login else []),
+        *entry.argv[1:],
     ]
+    return " ".join(map(quote, words))
+
+
+def _file(file: File) -> list[str]:
+    """Lines that write a file whose bytes may be any, with what the shell has itself."""
+    folder, target = quote(file.path.rpartition("/")[0]), quote(file.path)
+    return [
+        "umask 022" if file.mode & 0o044 else "umask 077",
+        f"[ -d {folder} ] || mkdir -p {folder}",
+        f"printf %b {quote(_escaped(file.data))} >{target} || exit 125",
+        *([f"chmod {file.mode:04o} {target} || exit 125"] if file.mode & 0o100 else []),
+    ]
+
+
+def _escaped(data: bytes) -> str:
+    """Text from which ``printf %b`` makes ``data``."""
+    return _ODD_BYTE.sub(lambda found: b"\\0%03o" % found[0][0], data).decode("ascii")

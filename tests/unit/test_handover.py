@@ -47,6 +47,7 @@ def test_it_says_where_the_guests_are_and_how_to_get_in() -> None:
         ),
         user_key="user\n",
         known_hosts=made.known_hosts,
+        nodes=(("n1", 1), ("n2", 1)),
     )
     assert "j17-3-r0 ssh-ed25519 AAAA0\n" in made.known_hosts
     assert "10.0.0.2 ssh-ed25519 AAAA1\n" in made.known_hosts
@@ -75,7 +76,7 @@ def test_it_survives_json_exactly(value: HandOver) -> None:
 def test_the_json_form_is_an_interface() -> None:
     """The job starter of another version reads it."""
     raw = json.loads(hand_over().to_json())
-    assert list(raw) == ["version", "job_id", "tag", "user", "guests", "user_key", "known_hosts"]
+    assert list(raw) == ["version", "job_id", "tag", "user", "guests", "user_key", "known_hosts", "nodes"]
     assert raw["version"] == 1
     assert raw["guests"][1] == {
         "name": "j17-3-r1",
@@ -86,6 +87,32 @@ def test_the_json_form_is_an_interface() -> None:
     }
     assert hand_over().to_json().startswith('{\n "version": 1,\n')
     assert hand_over().to_json().endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("slots", "guests", "expected"),
+    [
+        ([2, 2], 1, [0, 0, 1, 1]),
+        ([2, 2], 2, [0, 1, 2, 3]),
+        ([4, 4], 2, [0, 0, 1, 1, 2, 2, 3, 3]),
+        ([3, 1], 2, [0, 0, 1, 2]),
+        ([5], 3, [0, 0, 1, 1, 2]),
+    ],
+)
+def test_a_nodes_slots_go_block_wise_to_its_guests(
+    slots: list[int], guests: int, expected: list[int]
+) -> None:
+    """Slots are counted over all nodes, as PBS_VNODENUM is; neighbours share a guest."""
+    nodes = tuple((f"n{number}", count) for number, count in enumerate(slots))
+    all_guests = tuple(
+        HandOverGuest(f"g{rank}", rank, f"n{rank // guests}", "10.0.0.1", 1)
+        for rank in range(guests * len(slots))
+    )
+    made = dataclasses.replace(hand_over(), nodes=nodes, guests=all_guests)
+    assert [made.guest_of_slot(slot).rank for slot in range(sum(slots))] == expected
+    for slot in (-1, sum(slots)):
+        with pytest.raises(StateError, match=f"no guest belongs to slot {slot}"):
+            made.guest_of_slot(slot)
 
 
 def test_another_version_is_refused() -> None:

@@ -207,7 +207,7 @@ def test_a_marked_job_goes_to_the_job_starter_with_its_own_command(starter: Star
     seen = json.loads(done.stdout)
     module = "nornir_torque_vm.hooks.job_starter"
     # The interpreter line of the stand-in stands before what the starter gave it.
-    assert seen["argv"][3:] == ["-I", "-m", module, str(starter.run_dir), "/bin/bash", "-l", ""]
+    assert seen["argv"][3:] == ["-I", "-m", module, str(starter.run_dir), "11", "/bin/bash", "-l", ""]
     assert "ODD=a\n b " in seen["environ"]
 
 

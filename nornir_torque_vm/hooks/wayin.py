@@ -1,0 +1,149 @@
+"""The way into a guest for the job's owner: OpenSSH's client, with keys that are in no file.
+
+Every ssh here stays in the job's session, so that a MOM which kills the job kills it as well, and is deaf to
+the signals that can be survived: those are for the job, and the starter passes them on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+
+from nornir_torque_vm.errors import StateError
+from nornir_torque_vm.handover import HandOver, HandOverGuest
+from nornir_torque_vm.render import entry
+
+PASSED_ON = frozenset(
+    {
+        signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2,
+        signal.SIGTERM, signal.SIGTSTP, signal.SIGCONT,
+    }
+)  # fmt: skip
+"""Signals that are the job's; ``qsig`` can send any."""
+SIDE_CALL_SECONDS = 20.0
+"""Limit for asking the guest something beside the job."""
+_KEPT = ("PATH", "TERM", "LANG")
+"""Of the job's variables, those for ssh: its LD_LIBRARY_PATH is for other programs."""
+
+
+class WayIn:
+    """ssh to one guest."""
+
+    def __init__(self, handover: HandOver, guest: HandOverGuest) -> None:
+        self.handover, self.guest = handover, guest
+        self.files = [
+            self._in_memory("key", handover.user_key),
+            self._in_memory("hosts", handover.known_hosts),
+        ]
+
+    @staticmethod
+    def _in_memory(name: str, text: str) -> int:
+        fd = os.memfd_create(name)
+        os.fchmod(fd, 0o600)
+        with open(fd, "w", encoding="ascii", closefd=False) as file:
+            file.write(text)
+        return fd
+
+    def argv(self, command: str, *options: str) -> list[str]:
+        """The ssh command line; files are named through this process, since ssh closes what it inherits."""
+        key, hosts = (f"/proc/{os.getpid()}/fd/{fd}" for fd in self.files)
+        always = {
+            "BatchMode": "yes",
+            "ConnectTimeout": "20",
+            "EscapeChar": "none",
+            "GlobalKnownHostsFile": "none",
+            "IdentitiesOnly": "yes",
+            "IdentityFile": key,
+            "KexAlgorithms": "curve25519-sha256",
+            "LogLevel": "ERROR",
+            "ServerAliveCountMax": "4",
+            "ServerAliveInterval": "15",
+            "StrictHostKeyChecking": "yes",
+            "UserKnownHostsFile": hosts,
+        }
+        words = [word for name, value in always.items() for word in ("-o", f"{name}={value}")]
+        where = f"{self.handover.user}@{self.guest.address}"
+        return ["ssh", "-F", "none", *(options or ("-T",)), *words, where, command]
+
+    def start(
+        self, command: str, *options: str, stdin: int | None = None, stdout: int | None = None,
+        stderr: int | None = None,
+    ) -> subprocess.Popen[bytes]:  # fmt: skip
+        """Start ssh; it inherits what is not said.
+
+        :param options: of ssh, in place of ``-T``.
+        :param stdin, stdout, stderr: as for :class:`subprocess.Popen`.
+        """
+        return subprocess.Popen(
+            self.argv(command, *options),
+            env={name: os.environ[name] for name in _KEPT if name in os.environ},
+            preexec_fn=_deafen,  # noqa: PLW1509 - the only thread there is
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+    def start_connected(self, program: bytes, at: str, *, terminal: bool) -> subprocess.Popen[bytes]:
+        """Upload a program, and start it with our standard input, over one connection.
+
+        ssh has to meet itself at a socket for that; its directory is gone when the program runs.
+
+        :param at: see :func:`~nornir_torque_vm.render.entry.place`.
+        :raises StateError: the guest did not take the program.
+        """
+        folder = f"/tmp/torque-vm-{os.getpid()}-{os.urandom(4).hex()}"  # noqa: S108 - of an unguessable name
+        os.mkdir(folder, 0o700)  # noqa: PTH102 - each task would pay for pathlib
+        shared = f"ControlPath={folder}/ssh"
+        try:
+            upload = self.start(
+                entry.upload_command(at), "-T", "-M", "-o", shared,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            )  # fmt: skip
+            send(upload, program)
+            if upload.stdout is None or not upload.stdout.readline():
+                raise self.broken(None)
+            mode = "-tt" if terminal else "-T"
+            process = self.start(entry.uploaded_command(at), mode, "-o", shared)
+            upload.stdout.read()
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{folder}/ssh")  # noqa: PTH108
+            os.rmdir(folder)  # noqa: PTH106
+        return process
+
+    def ask(self, command: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a short command in the guest beside the job.
+
+        :raises subprocess.TimeoutExpired: it did not end in time.
+        """
+        return subprocess.run(
+            self.argv(command), stdin=subprocess.DEVNULL, capture_output=True, check=False,
+            timeout=SIDE_CALL_SECONDS,
+        )  # fmt: skip
+
+    def broken(self, stderr: bytes | None) -> StateError:
+        """The error for a guest that does not answer as it should, with what ssh said last."""
+        said = os.fsdecode(stderr or b"").strip().splitlines()
+        return StateError(
+            "the connection to the guest broke",
+            job=self.handover.job_id,
+            guest=self.guest.name,
+            hint=said[-1] if said else "see its console in the history",
+        )
+
+
+def send(process: subprocess.Popen[bytes], program: bytes) -> None:
+    """Write a program to ssh's input; one that has ended already will say why."""
+    with contextlib.suppress(BrokenPipeError):
+        if process.stdin is not None:
+            with process.stdin as pipe:
+                pipe.write(program)
+
+
+def _deafen() -> None:
+    """In the child: ignore the job's signals, which ssh leaves as it finds them, and block none."""
+    for number in PASSED_ON:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
