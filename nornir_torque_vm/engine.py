@@ -23,14 +23,23 @@ from nornir_torque_vm.connections.libvirt import LibvirtConnection
 from nornir_torque_vm.connections.node_shell import NodeShellConnection
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.found import FoundGuest
+from nornir_torque_vm.handover import HandOver
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.inventory.hostdata import node_of
 from nornir_torque_vm.inventory.records import guests_inventory
-from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Plan
+from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Owner, Plan
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.runners.deadline import DeadlineRunner
 from nornir_torque_vm.settings import Settings
-from nornir_torque_vm.tasks import boot_guest, destroy, list_guests, publish_roster, survey
+from nornir_torque_vm.tasks import (
+    boot_guest,
+    destroy,
+    forget_job,
+    hand_over,
+    list_guests,
+    publish_roster,
+    survey,
+)
 
 CONNECTIONS: Mapping[str, type[ConnectionPlugin]] = {
     "guest_ssh": GuestSshConnection,
@@ -145,3 +154,14 @@ class Engine:
         """Remove every guest and every file of a job from the nodes, by asking libvirt what there is."""
         chosen = inventory or node_inventory(nodes, self.settings)
         return Report.from_results(self.run(chosen, destroy, role="node", job_id=job_id, **parameters))
+
+    def hand_over(self, nodes: Sequence[Node], given: HandOver, owner: Owner) -> Report:
+        """Leave the hand-over of a job on nodes, except on the one we are on, for its owner's tasks there."""
+        inventory = node_inventory(nodes, self.settings)
+        parameters = {"job_id": given.job_id, "text": given.to_json(), "owner": owner}
+        return Report.from_results(self.run(inventory, hand_over, role="node", **parameters))
+
+    def forget(self, nodes: Sequence[Node], job_id: str) -> Report:
+        """Take the job's markers and hand-overs away from the nodes, except from the one we are on."""
+        inventory = node_inventory(nodes, self.settings)
+        return Report.from_results(self.run(inventory, forget_job, role="node", job_id=job_id))

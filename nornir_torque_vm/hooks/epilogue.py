@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.arguments import HookCall, parse_epilogue
+from nornir_torque_vm.hooks.figures import keep_figures
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
 from nornir_torque_vm.inventory.torque import read_nodefile
 from nornir_torque_vm.joblock import job_lock
@@ -46,6 +48,7 @@ class Epilogue:
         state = JobState.find(self.settings.run_dir, job_id)
         nodes = self.nodes(state)
         history = History.latest(self.settings.history_dir, job_id)
+        keep_figures(self.settings, self.deadline, nodes, history)
         with history.events() as events:
             engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job_id)])
             report = engine.destroy(nodes, job_id)
@@ -53,10 +56,19 @@ class Epilogue:
         for sentence in report.sentences():
             log(HOOK, job_id, f"not cleaned up: {sentence}")
         if report.ok:
-            JobState.forget(self.settings.run_dir, job_id)
+            self.forget(nodes)
             log(HOOK, job_id, f"guests removed from {len(nodes)} nodes")
         History.prune(self.settings.history_dir, self.settings.history_days)
         return report
+
+    def forget(self, nodes: Sequence[Node]) -> None:
+        """Remove the job's run state here, and what it left on sisters whose epilogue never ran."""
+        sisters = nodes[1:]
+        if sisters:
+            removed = Engine(self.settings, self.deadline).forget(sisters, self.call.job_id)
+            for sentence in removed.sentences():
+                log(HOOK, self.call.job_id, f"not forgotten: {sentence}")
+        JobState.forget(self.settings.run_dir, self.call.job_id)
 
     def nodes(self, state: JobState | None) -> tuple[Node, ...]:
         """The job's nodes: those of its plan, and those of the nodefile when it got no plan."""

@@ -12,11 +12,11 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers that mean: no room."""
 
 # No leading dot: such names are unfinished files. 200 leaves room for what libvirt and we append.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\[\]-]{0,199}")
 
 
 def checked(name: str) -> str:
-    """Return ``name`` if it is the name of a volume: a plain file name that no shell or XML minds.
+    """Return ``name`` if it is the name of a volume: a plain file name, of a job id if need be.
 
     :raises StorageError: it is not.
     """

@@ -57,11 +57,12 @@ class VolumeStorage:
     :param conn: an open ``libvirt.virConnect``.
     :param directory: absolute path on the node.
     :param node: the node's name, for messages.
+    :param pool: name of the storage pool; each directory has one of its own.
     """
 
-    def __init__(self, conn: Any, directory: str, *, node: str = "") -> None:
+    def __init__(self, conn: Any, directory: str, *, node: str = "", pool: str = POOL) -> None:
         self.directory = directory.rstrip("/")
-        self._conn, self._node = conn, node
+        self._conn, self._node, self._name = conn, node, pool
         self._pool: Any = None
 
     def path(self, name: str) -> str:
@@ -75,10 +76,13 @@ class VolumeStorage:
         self._with_pool(lambda pool: self._create(pool, name, described))
         return path
 
-    def put(self, name: str, data: bytes) -> str:
-        """See :class:`~nornir_torque_vm.storage.Storage`."""
+    def put(self, name: str, data: bytes, *, reader: tuple[int, int] | None = None) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`.
+
+        :param reader: uid and gid of the user the file is for, who may only read it; else it is root's.
+        """
         path = self.path(name)
-        described = _volume_xml(name, len(data), "raw")
+        described = _volume_xml(name, len(data), "raw", reader=reader)
 
         def make(pool: Any) -> None:
             volume = self._create(pool, name, described)
@@ -133,15 +137,15 @@ class VolumeStorage:
         """Return our pool, made or started when necessary, whoever else is doing the same."""
         for _ in range(_PATIENCE):
             with _Forgiving(_NO_POOL, _INVALID):
-                pool = self._conn.storagePoolLookupByName(POOL)
+                pool = self._conn.storagePoolLookupByName(self._name)
                 if not pool.isActive():
                     pool.create(_WITH_BUILD)
                 return self._in_place(pool)
             with _Forgiving(_OPERATION_FAILED):
-                return self._conn.storagePoolCreateXML(_pool_xml(self.directory), _WITH_BUILD)
+                return self._conn.storagePoolCreateXML(_pool_xml(self.directory, self._name), _WITH_BUILD)
             current.get().sleep(_PAUSE)
         hint = f"see virsh pool-list --all: another pool may have {self.directory}"
-        raise StorageError(f"the storage pool {POOL} cannot be made", hint=hint, node=self._node)
+        raise StorageError(f"the storage pool {self._name} cannot be made", hint=hint, node=self._node)
 
     def _in_place(self, pool: Any) -> Any:
         """Return ``pool`` if it is where our paths point."""
@@ -262,11 +266,17 @@ def _is_full(error: Any) -> bool:
     return error.get_error_code() == _INTERNAL_ERROR and os.strerror(errno.ENOSPC) in str(error)
 
 
-def _pool_xml(directory: str) -> str:
-    return f'<pool type="dir"><name>{POOL}</name><target><path>{xml(directory)}</path></target></pool>'
+def _pool_xml(directory: str, name: str = POOL) -> str:
+    return f'<pool type="dir"><name>{name}</name><target><path>{xml(directory)}</path></target></pool>'
 
 
-def _volume_xml(name: str, capacity: int, form: str, base: Image | None = None) -> str:
+def _volume_xml(
+    name: str,
+    capacity: int,
+    form: str,
+    base: Image | None = None,
+    reader: tuple[int, int] | None = None,
+) -> str:
     """Describe a volume; one without a base gets all its room at once."""
     backing = (
         "<allocation>0</allocation>"
@@ -274,7 +284,12 @@ def _volume_xml(name: str, capacity: int, form: str, base: Image | None = None) 
         if base
         else ""
     )
+    rights = (
+        f"<mode>0400</mode><owner>{reader[0]}</owner><group>{reader[1]}</group>"
+        if reader
+        else "<mode>0600</mode>"
+    )
     return (
         f'<volume><name>{xml(name)}</name><capacity unit="bytes">{capacity}</capacity>{backing}'
-        f'<target><format type="{form}"/><permissions><mode>0600</mode></permissions></target></volume>'
+        f'<target><format type="{form}"/><permissions>{rights}</permissions></target></volume>'
     )
