@@ -15,6 +15,7 @@ from nornir_torque_vm.tasks.discover_address import discover_address
 from nornir_torque_vm.tasks.forget_job import forget_job
 from nornir_torque_vm.tasks.guest_stats import guest_stats
 from nornir_torque_vm.tasks.hand_over import hand_over
+from nornir_torque_vm.tasks.guest_stats import guest_stats
 from nornir_torque_vm.tasks.list_guests import list_guests
 from nornir_torque_vm.tasks.prepare_image import prepare_image
 from nornir_torque_vm.tasks.publish_roster import publish_roster
@@ -29,6 +30,7 @@ __all__ = [
     "forget_job",
     "guest_stats",
     "hand_over",
+    "guest_stats",
     "list_guests",
     "prepare_image",
     "publish_roster",
