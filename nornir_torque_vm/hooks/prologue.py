@@ -19,7 +19,7 @@ from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import Blame, DeadlineExceeded, RequestError, SettingsError, TorqueVMError
 from nornir_torque_vm.exitcodes import BLAME, HookExit, RunExit, outcome_of
-from nornir_torque_vm.handover import Refusal
+from nornir_torque_vm.handover import HandOver, Refusal
 from nornir_torque_vm.hooks.arguments import HookCall, parse_prologue
 from nornir_torque_vm.hooks.decision import Decision, decide
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, run_hook, sentence_of
@@ -157,6 +157,13 @@ class Prologue:
         if not boot.report.ok:
             return self.failed(boot.report, history)
         self.deadline.check()
+        # The sisters first: as soon as the job's shell runs, it may ask for tasks there.
+        if plan.nodes[1:]:
+            given = HandOver.of(plan, keys, boot.addresses)
+            handed = engine.hand_over(plan.nodes[1:], given, job.owner)
+            if not handed.ok:
+                return self.failed(handed, history)
+            self.deadline.check()
         state.hand_over(plan, keys, boot.addresses)
         history.write("report", boot.report)
         return boot.report
