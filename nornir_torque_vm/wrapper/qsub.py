@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.wrapper.resolve import Values
     from nornir_torque_vm.wrapper.submission import Found, Submission
 
 DRY_RUN, LIST_IMAGES, LIST_NAMES = ("--dry-run", "--explain"), "--list-images", "--list-images=names"
@@ -145,25 +146,28 @@ class Wrapper:
 
     def _submit(self, found: Found, *, dry_run: bool, refused: bool) -> int:
         """Submit a job with guests, or show what would be submitted."""
+        from nornir_torque_vm.wrapper.resolve import gather
+
         runtime.check_host(self.settings, self.host)
         real = self._real_qsub()
+        asked = gather(found.texts)  # first: a blank in "-vm ram=1G, vcpus=2" makes vcpus=2 the script
         if refused and not dry_run:
             runtime.become(real, refused_by_qsub(found))
         if refused or found.header.fault:
             raise RequestError(found.header.fault or f"the script {found.call.script_name} cannot be read")
-        submission = self._composed(found)
+        submission = self._composed(found, asked)
         if not dry_run:
             self._become_marked(real, submission)
         from nornir_torque_vm.wrapper.explain import explain
 
         return _show(explain(found, submission, self.settings, real))
 
-    def _composed(self, found: Found) -> Submission:
+    def _composed(self, found: Found, asked: Values) -> Submission:
         """Check everything the request names; return what the real qsub gets."""
         from nornir_torque_vm.wrapper.poolimages import look_at_image
-        from nornir_torque_vm.wrapper.resolve import gather, resolve
+        from nornir_torque_vm.wrapper.resolve import resolve
 
-        asked = inputs.read_user_files(gather(found.texts), inputs.working_directory())
+        asked = inputs.read_user_files(asked, inputs.working_directory())
         image = look_at_image(asked, self.settings)
         return compose(found, resolve(asked, self.settings, image), self.settings)
 

@@ -19,6 +19,7 @@ LINES: tuple[Line, ...] = (
     refused("qsub job.sh -vm", f"-vm has no value; {FORM}"),
     refused("qsub -vm job.sh", f"-vm has 'job.sh', which is not key=value; {FORM}", (FILE,)),
     refused("qsub -vm ram job.sh", f"-vm has 'ram', which is not key=value; {FORM}"),
+    refused("qsub -vm ram=1G, vcpus=2 job.sh", f"-vm has '', which is not key=value; {FORM}"),
     refused("qsub -vm raam=1G job.sh", "unknown -vm key 'raam'; did you mean ram?"),
     refused(
         "qsub -vm ram=2048 job.sh",

@@ -93,9 +93,9 @@ def check(words: list[bytes], files: Mapping[bytes, bytes], stdin: bytes, done: 
     if not plain.texts + plain.header_texts:
         return untouched(done.qsub, words, stdin)
     if plain.header is None:
-        return marked(done.qsub, plain)
+        return refused(done, *mistakes(plain)) if mistakes(plain) else marked(done.qsub, plain)
     if plain.header.end:
-        return refused(done, "script line")
+        return refused(done, "script line", *mistakes(plain))
     if done.recorded is None:
         return refused(done, *reasons(plain))
     assert not reasons(plain) or not set(reasons(plain)) & MUST
@@ -140,15 +140,21 @@ def marked(got: Recorded, plain: Job) -> str:
     return MARKED
 
 
-def reasons(plain: Job) -> list[str]:
-    """Why a submission may be refused, in words that occur in the message."""
+def mistakes(plain: Job) -> list[str]:
+    """What is wrong with the requests, in words that occur in the message."""
     whys = []
-    letters = {letter for letter, _value in plain.options}
     for text in plain.header_texts + plain.texts:
         try:
             parse_request([os.fsdecode(text)])
         except RequestError as error:
             whys += [BAD_REQUEST, error.what]
+    return whys
+
+
+def reasons(plain: Job) -> list[str]:
+    """Why a submission may be refused, in words that occur in the message."""
+    whys = mistakes(plain)
+    letters = {letter for letter, _value in plain.options}
     whys += [TYPED] if "T" in letters else []
     whys += [TASKS] if "L" in letters else []
     values = [value or b"" for letter, value in plain.options if letter == "l"]

@@ -283,7 +283,7 @@ def test_nothing_is_written(host: SubmitHost) -> None:
 def test_what_qsub_refuses_is_left_to_qsub(host: SubmitHost, script: str) -> None:
     """It says why; should it ever not, the job is marked and does not run without guests."""
     host.script("#!/bin/sh\r\n#PBS -N x\r\n", name="dos.sh")
-    assert host.run("-vm", "foo=1", "-z", script).qsub.words == ["-z", "-T", "vm", script]
+    assert host.run("-vm", "vcpus=1", "-z", script).qsub.words == ["-z", "-T", "vm", script]
     assert host.run("-z", script).qsub.words == ["-z", script]
 
 
