@@ -8,14 +8,13 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from nornir_torque_vm.driver.batch import SIGNALLED, BatchJob, Outcome, Submission
 from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.driver.spool import Follower
-from nornir_torque_vm.errors import LabError
 from nornir_torque_vm.exitcodes import RunExit
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.lab import Lab
@@ -159,22 +158,3 @@ def _json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def submission_for(
-    script: Path, hosts: Sequence[str], *, ppn: int, other: str, name: str = "",
-    arguments: Sequence[str] = (), walltime: int = 3600,
-) -> Submission:  # fmt: skip
-    """Read the script and make the submission ``qsub -vm`` would have made.
-
-    :param other: the encoded request.
-    :raises LabError: the script cannot be read.
-    """
-    try:
-        text = script.read_bytes()
-    except OSError as exc:
-        raise LabError(f"the script {script} cannot be read: {exc.strerror}") from exc
-    return Submission(
-        script=text, name=name or script.name, hosts=tuple(hosts), ppn=ppn, resources=(f"other={other}",),
-        arguments=tuple(arguments), walltime=walltime,
-    )  # fmt: skip

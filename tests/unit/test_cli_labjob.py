@@ -18,7 +18,7 @@ from nornir_torque_vm.cli import labjob
 from nornir_torque_vm.cli import run as run_module
 from nornir_torque_vm.cli.app import outcome
 from nornir_torque_vm.cli.labjob import borrowed_lab, cancelling, run_job
-from nornir_torque_vm.cli.submit import SETTINGS
+from nornir_torque_vm.cli.submit import SETTINGS, read_script
 from nornir_torque_vm.driver.batch import Outcome, Submission
 from nornir_torque_vm.driver.session import Ended
 from nornir_torque_vm.errors import ImageBuildError, LabError
@@ -409,6 +409,12 @@ def test_a_script_that_is_none_makes_no_lab(
     assert outcome(["run", str(tmp_path / name)]) == 120
     assert "does not exist" in (said := capsys.readouterr().err) or "is a directory" in said
     assert lab.log == []
+
+
+def test_a_script_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    """Before anything is prepared."""
+    with pytest.raises(LabError, match=f"the script {tmp_path} cannot be read: Is a directory"):
+        read_script(tmp_path)
 
 
 def test_the_demo_runs_its_job_in_four_guests_and_shows_their_timeline(
