@@ -111,10 +111,7 @@ def mark_job(
     given = read_resources([*_values(header.options, "l"), *plain.values("l")])
     if given is None:  # then the job is refused; should a qsub ever take it, it is marked
         return _options({"other": resolved.request.encode()}), Raised({}, "", 0)
-    if "other" in given:
-        raise RequestError(
-            "-l other= cannot be combined with -vm, whose request rides in it", hint="leave other= away"
-        )
+    _refuse_other(plain, header)
     raised = raise_resources(
         given,
         need_of(resolved, settings, memory=settings.request_mem or any(name in given for name in _MEMORY)),
@@ -186,12 +183,27 @@ def _values(options: Iterable[Option], letter: str) -> list[str]:
 
 def _refuse_job_type(plain: CommandLine, header: Header) -> None:
     """Refuse the user's own ``-T``: a job has one type, and guests need theirs."""
-    places = [(script_line(one.line), one.command) for one in header.directives] + [(COMMAND_LINE, plain)]
-    for origin, value in ((origin, value) for origin, line in places for value in line.values("T")):
-        error = RequestError(
-            f"-T {value} cannot be combined with -vm, whose jobs are of type vm", hint="leave -T away"
-        )
-        raise located(error, origin)
+    for origin, line in _places(plain, header):
+        for value in line.values("T"):
+            error = RequestError(
+                f"-T {value} cannot be combined with -vm, whose jobs are of type vm", hint="leave -T away"
+            )
+            raise located(error, origin)
+
+
+def _refuse_other(plain: CommandLine, header: Header) -> None:
+    """Refuse the user's own ``-l other=``: a job has one, and the request needs it."""
+    for origin, line in _places(plain, header):
+        if "other" in (read_resources(line.values("l")) or {}):
+            error = RequestError(
+                "-l other= cannot be combined with -vm, whose request rides in it", hint="leave other= away"
+            )
+            raise located(error, origin)
+
+
+def _places(plain: CommandLine, header: Header) -> list[tuple[str, CommandLine]]:
+    """Where options stand, each with its origin."""
+    return [*((script_line(one.line), one.command) for one in header.directives), (COMMAND_LINE, plain)]
 
 
 def _insert(plain: CommandLine, ours: Sequence[str]) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ LINES: tuple[Line, ...] = (
     ),
     refused(
         "qsub other.sh",
-        "-l other= cannot be combined with -vm, whose request rides in it; leave other= away",
+        "script line 2: -l other= cannot be combined with -vm, whose request rides in it; leave other= away",
         SCRIPT_WAYS,
     ),
     refused("qsub open.sh", "script line 2: unmatched ' in the directive", SCRIPT_WAYS),

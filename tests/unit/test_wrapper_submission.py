@@ -123,7 +123,7 @@ def test_a_bad_directive_of_such_a_script_is_refused() -> None:
         ("-T fast job.sh", b"", "-T fast cannot be combined with -vm"),
         ("job.sh", b"\n#PBS -Tvm\n", "script line 2: -T vm cannot be combined with -vm"),
         ("-l other=x job.sh", b"", "-l other= cannot be combined with -vm"),
-        ("job.sh", b"#PBS -lnodes=2,other=x\n", "-l other= cannot be combined with -vm"),
+        ("job.sh", b"#PBS -lnodes=2,other=x\n", "script line 1: -l other= cannot be combined with -vm"),
         ("-L tasks=1 job.sh", b"", "-L 'tasks=1' cannot"),
         ("job.sh", b"#PBS -L tasks=1\n", "-L 'tasks=1' cannot"),
         ("-l procs=4 job.sh", b"", "-l procs=4 does not say what each node gives"),
