@@ -6,12 +6,13 @@ import json
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import child, submit
+from bench import child, hooks, submit
 from bench.boot import middle, read_leases
 from bench.pairs import alternate
 from bench.ratio import HEADINGS, LEAST, Measured, table
@@ -156,3 +157,9 @@ def test_a_filter_runs_besides_qsub() -> None:
     """So nothing is taken off."""
     taken = [{"recorder": 2.0, "bare": 8.0, "plain job, submit filter": 3.0}]
     assert submit.line("plain job, submit filter", taken).values == (3.0,)
+
+
+def test_hooks_are_measured_with_what_a_mom_says(tmp_path: Path) -> None:
+    """The resource list, in which the request is, stands at another place for an epilogue."""
+    assert hooks.words(tmp_path, "prologue.vm", ",other=vm1")[5] == "nodes=2:ppn=4,other=vm1"
+    assert hooks.words(tmp_path, "epilogue.parallel")[6] == "nodes=2:ppn=4"

@@ -185,6 +185,20 @@ def test_as_plain_hook_it_serves_jobs_with_guests(mom: MomPriv, slot: str) -> No
     assert sorted(settled(mom, 1 + len(OURS[slot]))) == sorted(["site", *OURS[slot]])
 
 
+@pytest.mark.parametrize("slot", SLOTS)
+def test_as_plain_hook_it_costs_other_jobs_next_to_nothing(one: MomPriv, slot: str) -> None:
+    """Less than 30 ms of processor time, the site's own included; every job of the node pays it."""
+    ours = one.ours(slot, slot)
+    one.write(f"{slot}.site", "#!/bin/sh\n:\n", 0o500)
+    taken = []
+    for _ in range(7):
+        before = os.times()
+        assert one.run(ours, slot, "nodes=1") == 0
+        after = os.times()
+        taken.append(sum(after[2:4]) - sum(before[2:4]))
+    assert sorted(taken)[3] < 0.03
+
+
 @pytest.mark.parametrize(
     ("resources", "guests"),
     [
