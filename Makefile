@@ -48,6 +48,10 @@ test: $(READY) ## all tests: pure ones, libvirt's test driver, and real guests i
 test-fast: $(READY) ## tests without privileges: pure ones and libvirt's test driver
 	@$(PYTEST) $(FAST) $(ARGS)
 
+.PHONY: test-property
+test-property: $(READY) ## what submitting keeps of qsub, with 10,000 random examples for each rule
+	@TORQUE_VM_EXAMPLES=10000 $(PYTEST) --timeout 3600 $$(grep -l words_kit tests/unit/test_*.py) $(ARGS)
+
 .PHONY: test-lab
 test-lab: $(READY) ## only the tests with real libvirtd and guests (root)
 	@tools/packages.sh lab

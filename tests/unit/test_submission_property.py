@@ -14,8 +14,6 @@ from submission_examples import Submission, sound_submissions, submissions
 from submission_judge import GUESTS, PLAIN, check, read
 from words_kit import EXAMPLES
 
-pytestmark = pytest.mark.timeout(max(300, EXAMPLES // 5))
-
 
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
