@@ -33,6 +33,8 @@ COMMANDS = {
         "nornir_torque_vm.cli.install",
         "Put the site kit in place on this host, by role, and take it away again.",
     ),
+    "job": ("nornir_torque_vm.cli.jobs", "Show all that is kept of one job."),
+    "jobs": ("nornir_torque_vm.cli.jobs", "List what became of the jobs of this node."),
     "lab": ("nornir_torque_vm.cli.lab", "Bring a cluster in a box up and down, look at it, enter it."),
     "reap": ("nornir_torque_vm.cli.reap", "Remove from this node what jobs left here that are over."),
     "run": ("nornir_torque_vm.cli.run", "Run a job script in guests, without a TORQUE at hand."),

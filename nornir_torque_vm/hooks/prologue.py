@@ -28,6 +28,7 @@ from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.hooks.verdict import Verdict
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.torque import read_nodefile, server_of
+from nornir_torque_vm.jobrecord import JobRecord
 from nornir_torque_vm.model import Job, Node
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.processors.events import JsonLinesEvents
@@ -99,6 +100,7 @@ class Prologue:
 
     def attempt(self, history: History) -> Report:
         """Do the work of :meth:`run`."""
+        history.write("job", self.record(history.attempt))
         require_starter(self.settings.torque_home)
         request = self.request()
         nodes = read_nodefile(self.call.nodefile)
@@ -119,6 +121,13 @@ class Prologue:
                 if not report.ok:
                     self.undo(nodes, job, state)
         return report
+
+    def record(self, attempt: int) -> JobRecord:
+        """What is known of the job before anything of it was judged."""
+        call = self.call
+        return JobRecord(
+            call.job_id, attempt, call.user, call.job_name, call.queue, call.resources, began=time.time()
+        )
 
     def request(self) -> Request:
         """What the job asks for, judged anew: the user could have written anything into the job."""
