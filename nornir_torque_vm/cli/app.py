@@ -26,6 +26,10 @@ COMMANDS = {
         "Show it all: a job in four guests of a lab, and its timeline.",
     ),
     "destroy": ("nornir_torque_vm.cli.guests", "Remove the guests of a job and their files."),
+    "doctor": (
+        "nornir_torque_vm.cli.doctor",
+        "Look whether hosts are fit for jobs in guests; every line says what to do.",
+    ),
     "guests": ("nornir_torque_vm.cli.guests", "List the guests that exist on nodes."),
     "health": ("nornir_torque_vm.cli.guests", "Check that running guests answer as they should."),
     "image": ("nornir_torque_vm.cli.image", "Build and list guest images."),
@@ -38,6 +42,10 @@ COMMANDS = {
     "lab": ("nornir_torque_vm.cli.lab", "Bring a cluster in a box up and down, look at it, enter it."),
     "reap": ("nornir_torque_vm.cli.reap", "Remove from this node what jobs left here that are over."),
     "run": ("nornir_torque_vm.cli.run", "Run a job script in guests, without a TORQUE at hand."),
+    "selftest": (
+        "nornir_torque_vm.cli.selftest",
+        "Boot a guest on each node, run a command in it, remove it.",
+    ),
 }
 """Subcommand → module that defines it, and its short help (so that --help imports none of them)."""
 JOB_COMMANDS = {"demo", "run"}

@@ -7,6 +7,7 @@ import sys
 import click
 
 from nornir_torque_vm.cli.install_node import credential, node
+from nornir_torque_vm.cli.install_server import server
 from nornir_torque_vm.cli.installing import absolute, show_plan
 from nornir_torque_vm.compiled import compile_settings
 from nornir_torque_vm.hooks.stdio import say
@@ -25,6 +26,7 @@ def install() -> None:
 
 install.add_command(node)
 install.add_command(credential)
+install.add_command(server)
 
 
 def _paths(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:

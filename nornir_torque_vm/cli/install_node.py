@@ -25,8 +25,6 @@ from nornir_torque_vm.nodefile import valid_host
 from nornir_torque_vm.settings import Settings
 
 DEFAULTS = NodePlaces()
-SYSTEMD = Path("/run/systemd/system")
-"""There when systemd runs this host (sd_booted(3))."""
 UNIT_SECONDS = 60.0
 
 
@@ -47,13 +45,17 @@ UNIT_SECONDS = 60.0
     "--authorized-keys", callback=absolute, default=node_site.AUTHORIZED_KEYS, show_default=True,
     metavar="FILE", help="The file that says which keys root takes; for a credential of ssh.",
 )  # fmt: skip
+@click.option(
+    "--units", callback=absolute, metavar="DIR",
+    help=f"Where systemd's units go.  [default: {node_site.UNITS}, where systemd runs]",
+)  # fmt: skip
 @click.option("--reload", is_flag=True, help="Have pbs_mom read its configuration again (SIGHUP).")
 @click.option("--enable", is_flag=True, help=f"Have systemd start {TIMER}, now and at each boot.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--uninstall", is_flag=True, help="Take away what this command made, and nothing else.")
 def node(
-    prefix: str, torque_home: str | None, credential: str | None, authorized_keys: str, reload: bool,
-    enable: bool, dry_run: bool, uninstall: bool,
+    prefix: str, torque_home: str | None, credential: str | None, authorized_keys: str, units: str | None,
+    reload: bool, enable: bool, dry_run: bool, uninstall: bool,
 ) -> None:  # fmt: skip
     """Set up a node: the hooks of pbs_mom, the job starter, directories, and the timer of the reaper.
 
@@ -62,7 +64,7 @@ def node(
     """
     etc = node_site.ETC
     settings, sample = node_site.read_settings(etc, None if uninstall else torque_home)
-    places = node_site.places_here(prefix, torque_home or settings.torque_home, etc)
+    places = node_site.places_here(prefix, torque_home or settings.torque_home, etc, units)
     if uninstall:
         remove(places, settings, reload=reload, dry_run=dry_run)
         return
@@ -134,7 +136,7 @@ def switch_timer(places: NodePlaces, verb: str) -> None:
     :raises InstallError: systemd refuses.
     """
     systemctl = shutil.which("systemctl")
-    if not (places.units and SYSTEMD.is_dir() and systemctl):
+    if not (places.units and Path(node_site.SYSTEMD).is_dir() and systemctl):
         if verb == "enable":
             raise InstallError("systemd does not run here", hint="leave --enable out, and use cron")
         return

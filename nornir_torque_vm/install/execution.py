@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
@@ -84,7 +85,8 @@ def write(path: str, content: bytes, mode: int | None) -> None:
     except OSError as error:
         raise _cannot("write", path, error) from None
     finally:
-        fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written there is nothing to remove
+            fresh.unlink()
 
 
 def make_directory(path: str, mode: int | None = None) -> None:

@@ -25,6 +25,8 @@ from nornir_torque_vm.sitekit import hook_text, kit_file, starter_text, unit_nam
 ETC = str(Path(DEFAULT_PATH).parent)
 """Where hooks look for their settings, whatever the site."""
 UNITS = "/etc/systemd/system"
+SYSTEMD = "/run/systemd/system"
+"""There when systemd runs this host (sd_booted(3))."""
 AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
 
 
@@ -50,13 +52,14 @@ def read_settings(etc: str, torque_home: str | None) -> tuple[Settings, bytes]:
     return loads(sample.decode()), sample
 
 
-def places_here(prefix: str, torque_home: str, etc: str) -> NodePlaces:
+def places_here(prefix: str, torque_home: str, etc: str, units: str | None) -> NodePlaces:
     """Return where things go on this host.
 
+    :param units: directory for systemd's units; None: its own where it runs, else none.
     :raises InstallError: no MOM lives here.
     """
-    units = UNITS if Path(UNITS).is_dir() else ""
-    places = NodePlaces(prefix, torque_home, etc, units)
+    usual = UNITS if Path(SYSTEMD).is_dir() else ""
+    places = NodePlaces(prefix, torque_home, etc, usual if units is None else units)
     if not Path(settled(places.mom)).is_dir():
         raise InstallError(
             f"there is no pbs_mom here: {places.mom} is missing", hint="name TORQUE's home with --torque-home"

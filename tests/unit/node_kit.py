@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nornir_torque_vm.cli import install_node
 from nornir_torque_vm.cli.app import outcome
 from nornir_torque_vm.install import node_site
 
@@ -97,5 +98,7 @@ def host(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     """A node with a MOM, below the test's directory."""
     monkeypatch.setattr(node_site, "ETC", str(tmp_path / "etc"))
     monkeypatch.setattr(node_site, "UNITS", str(tmp_path / "units"))
+    monkeypatch.setattr(node_site, "SYSTEMD", str(tmp_path / "units"))
+    monkeypatch.setattr(install_node, "switch_timer", lambda places, verb: None)
     monkeypatch.setattr(node_site, "try_starter", lambda text: None)
     return NodeHost(tmp_path, capsys)

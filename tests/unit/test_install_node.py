@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.driver import deploy
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.hooks.momconfig import require_starter
-from nornir_torque_vm.install import mom, node_site
+from nornir_torque_vm.install import execution, mom, node_site
 from nornir_torque_vm.install.model import Edit
 from nornir_torque_vm.install.node import HOOKS, NodePlaces, NodeSite, name_starter
 from nornir_torque_vm.settings import Settings
@@ -68,6 +69,29 @@ class TestInstalling:
         said = host.run()
         assert {path.name for path in host.path("units").iterdir()} == set(unit_names())
         assert ("enable --now" in said) == bool(unit_names())
+
+    def test_where_systemd_does_not_run_there_are_none(
+        self, host: NodeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Unless a directory is named, as for the image of a node."""
+        monkeypatch.setattr(node_site, "SYSTEMD", "/nonexistent")
+        host.run()
+        assert list(host.path("units").iterdir()) == []
+        host.run("--units", str(host.path("etc")))
+        assert set(unit_names()) < {path.name for path in host.path("etc").iterdir()}
+
+    def test_a_disk_that_cannot_be_written_is_one_sentence(
+        self, host: NodeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not what came of cleaning up."""
+
+        def refuse(*_: object, **__: object) -> int:
+            raise OSError(errno.EROFS, "Read-only file system")
+
+        monkeypatch.setattr(os, "open", refuse)
+        monkeypatch.setattr(Path, "unlink", refuse)
+        with pytest.raises(InstallError, match=r"cannot write .*: Read-only file system"):
+            execution.write(str(host.path("x")), b"", 0o644)
 
     def test_the_same_run_again_has_nothing_to_do(self, host: NodeHost) -> None:
         """It does not even write a file anew."""

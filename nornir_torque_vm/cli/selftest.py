@@ -1,0 +1,148 @@
+"""``torque-vm selftest``: one guest on each node, started, asked and removed as a job's are.
+
+Exit codes: 0 all ok, 1 some failed, 2 usage, 3 late, 5 no hypervisor reachable.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+
+import click
+from nornir.core.processor import Processor
+
+from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm.accounts import caller
+from nornir_torque_vm.cli.show import as_json, show_report
+from nornir_torque_vm.cli.targets import choose
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.engine import Engine
+from nornir_torque_vm.exitcodes import cli_exit
+from nornir_torque_vm.hooks.frame import cancel_on_signal
+from nornir_torque_vm.images import image_for
+from nornir_torque_vm.inventory.build import build_inventory
+from nornir_torque_vm.model import Guest, Job, Node, Plan
+from nornir_torque_vm.plan import make_plan
+from nornir_torque_vm.processors.progress import progress
+from nornir_torque_vm.processors.timeline import TimelineProcessor
+from nornir_torque_vm.report import Report
+from nornir_torque_vm.request import parse_request
+from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.sshkeys import make_job_keys
+from nornir_torque_vm.state import JobState
+from nornir_torque_vm.tasks import check_health
+from nornir_torque_vm.threads import await_stragglers
+
+SERVER = "selftest"
+"""In the place of a batch server's name: no job of a user's has such an id."""
+COMMAND = "true && uname -srm"
+PARTS = ("start", "address", "health")
+"""Phases that are shown."""
+TITLES = ("NODE", "SECONDS", *map(str.upper, PARTS), "SAYS")
+
+
+@click.command()
+@click.argument("nodes", nargs=-1)
+@click.option("--node", "more", multiple=True, metavar="NODE", help="Another one; may be repeated.")
+@click.option("--nodefile", help="File with one node a line, as TORQUE writes it.")
+@click.option("-vm", "requests", multiple=True, metavar="KEY=VALUE[,…]", help="What the guests shall be.")
+@click.option("--settings", "settings_path", metavar="FILE", help="Default: /etc/torque-vm/settings.toml.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=1), help="Seconds until all are healthy. [default: the settings']"
+)
+@click.option("--json", "json_wanted", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+def selftest(
+    *, nodes: tuple[str, ...], more: tuple[str, ...], nodefile: str | None, requests: tuple[str, ...],
+    settings_path: str | None, timeout: float | None, json_wanted: bool, quiet: bool,
+) -> int:  # fmt: skip
+    """Boot a guest of the default image on each of NODES (or here), run a command in it, remove it."""
+    settings = settings_module.load(settings_path)
+    named = (*nodes, *more)
+    chosen = choose(named, nodefile, None, ()).nodes if named or nodefile else (Node(os.uname().nodename),)
+    deadline = Deadline.after(timeout or settings.timeout)
+    cancel_on_signal(deadline)
+    shown = [] if quiet or json_wanted else [progress(sys.stderr)]
+    for watcher in shown:
+        click.get_current_context().call_on_close(watcher.close)
+    trial = Trial(settings, tuple(chosen), deadline, shown)
+    report = trial.run(("vms_per_node=1", *requests))
+    if json_wanted:
+        print(as_json(report.to_dict(data=True) | {"timeline": trial.times.timeline().to_dict()}))
+    else:
+        show_report(report, json_wanted=False, titles=TITLES, rows=trial.rows())
+    return int(cli_exit(report))
+
+
+class Trial:
+    """One self-test of some nodes.
+
+    :param watchers: processors that see every run.
+    """
+
+    def __init__(
+        self, settings: Settings, nodes: Sequence[Node], deadline: Deadline, watchers: Sequence[Processor]
+    ) -> None:
+        self.settings, self.nodes = settings, nodes
+        self.times = TimelineProcessor()
+        self.engine = Engine(settings, deadline, [self.times, *watchers])
+        self.job = Job(
+            f"{time.time_ns() // 1_000_000}.{SERVER}", SERVER, caller(), nonce=secrets.token_hex(4)
+        )
+        self.healthy: list[tuple[Guest, str]] = []
+        """Guests that were asked, and what they said."""
+
+    def run(self, requests: Sequence[str]) -> Report:
+        """Start, ask and remove a guest on each node that can be surveyed.
+
+        :raises RequestError, ImageError: there is no such guest.
+        """
+        request = parse_request(requests)
+        image = image_for(request, self.settings)
+        with JobState(self.settings.run_dir, self.job).lock(self.engine.deadline):
+            facts, survey = self.engine.survey(self.nodes)
+            able = [node for node in self.nodes if node.name in facts]
+            if not able:
+                return survey
+            plan = make_plan(request, self.settings, self.job, able, image, facts)
+            try:
+                return Report.combined([survey, self.try_guests(plan), self.remove()])
+            except BaseException:
+                self.remove()
+                raise
+
+    def try_guests(self, plan: Plan) -> Report:
+        """Bring the guests up and ask each what it is."""
+        keys = make_job_keys([guest.name for guest in plan.guests])
+        started = self.engine.boot(plan, keys)
+        inventory = build_inventory(plan, self.settings, keys=keys, addresses=started.addresses)
+        good = {entry.host for entry in started.report.good}
+        for name in [guest.name for guest in plan.guests if guest.name not in good]:
+            del inventory.hosts[name]
+        asked = self.engine.run(inventory, check_health, role="guest", command=COMMAND)
+        for guest in plan.guests:
+            if guest.name in asked and not asked[guest.name].failed:
+                self.healthy.append((guest, asked[guest.name][0].result.output.strip()))
+        return Report.combined([started.report, Report.from_results(asked)])
+
+    def remove(self) -> Report:
+        """Remove every guest and file of this test, in a time of its own."""
+        deadline = Deadline.after(self.settings.teardown_margin)
+        await_stragglers(Deadline.after(min(5.0, self.settings.teardown_margin / 2)))
+        return Engine(self.settings, deadline).destroy(self.nodes, self.job.id)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """Node, seconds altogether and by phase, and what its guest says, of those that were asked."""
+        phases = {row.guest: row for row in self.times.timeline().rows()}
+        return [
+            (
+                guest.node,
+                f"{phases[guest.name].total:.2f}",
+                *(f"{phases[guest.name].phases.get(phase, 0.0):.2f}" for phase in PARTS),
+                said,
+            )
+            for guest, said in self.healthy
+        ]

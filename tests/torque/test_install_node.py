@@ -1,0 +1,101 @@
+"""``torque-vm install node`` on a real TORQUE: from plain nodes to a job in guests, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+from submission_kit import FRONT, PREFIX, TORQUE_VM, SubmitHost, submit_host
+from torque_kit import mom_pid, output, qsub, run_job, wait_for_state
+
+from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.lab.files import SPOOL
+
+__all__ = ["submit_host"]
+pytestmark = pytest.mark.torque
+
+INSTALL = (TORQUE_VM, "install", "node", "--prefix", PREFIX)
+BUSY = ("mom_logs", "mom_priv/jobs", "mom_priv/mom.lock", "aux", "spool", "undelivered", "checkpoint")
+"""What a MOM itself changes, below its spool directory."""
+GUEST_SECONDS = 150.0
+
+
+def state(lab: Lab, node: str) -> dict[str, tuple[int, str]]:
+    """Files and directories of a node that installing could touch: mode and content's digest."""
+    root = lab.root(node)
+    found = {}
+    for folder in (SPOOL, "/etc", "/opt", "/srv/torque-vm", "/run/torque-vm", "/var/lib/torque-vm", "/root"):
+        for path in (root / folder[1:]).rglob("*"):
+            name = f"/{path.relative_to(root)}"
+            if not any(name.startswith(f"{SPOOL}/{busy}") for busy in BUSY) and not path.is_symlink():
+                content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+                found[name] = (path.stat().st_mode, content)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """The lab with the kit installed on every node, and what the nodes were before."""
+
+    lab: Lab
+    before: dict[str, dict[str, tuple[int, str]]]
+    moms: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def site(submit_host: SubmitHost) -> Iterator[Site]:
+    """All nodes installed by the command; the last test takes it away."""
+    lab = submit_host.lab
+    before = {node: state(lab, node) for node in lab.node_names}
+    try:
+        for node in lab.node_names:
+            lab.run(node, [*INSTALL, "--reload"], seconds=120.0)
+        with submit_host.filtered():
+            yield Site(lab, before, {node: mom_pid(lab, node) for node in lab.node_names})
+    finally:
+        for node in lab.node_names:
+            lab.run(node, [*INSTALL, "--uninstall", "--reload"], seconds=120.0)
+
+
+def test_a_plain_job_notices_nothing(site: Site) -> None:
+    """On each node, with the job starter of ours in between."""
+    for node in site.lab.node_names:
+        done = run_job(site.lab, ["-l", f"nodes={node}"], "echo $PBS_ENVIRONMENT; exit 3\n")
+        assert (output(site.lab, done), done["exit_status"]) == ("PBS_BATCH\n", "3")
+
+
+def test_a_job_with_vm_runs_in_guests_on_all_nodes(site: Site) -> None:
+    """Typed by a user on the head; its output comes back, and its exit status."""
+    script = "#!/bin/sh\nuname -n\nexit 37\n"
+    words = ["-l", "nodes=3", "-vm", "vcpus=1,ram=192M"]
+    job = qsub(site.lab, words, script=script, program=FRONT)
+    done = wait_for_state(site.lab, job, seconds=GUEST_SECONDS)
+    assert output(site.lab, done).strip() == f"j{job.partition('.')[0]}-r0", output(site.lab, done, "Error")
+    assert done["exit_status"] == "37"
+
+
+def test_the_same_command_again_has_nothing_to_do(site: Site) -> None:
+    """Also after jobs."""
+    for node in site.lab.node_names:
+        assert site.lab.run(node, list(INSTALL), seconds=60.0).stdout == "nothing to do\n"
+
+
+def test_without_the_word_a_running_mom_keeps_its_starter(site: Site) -> None:
+    """Every job of the node would fail."""
+    done = site.lab.run("node1", [*INSTALL, "--uninstall"], check=False)
+    assert done.returncode == 1
+    assert "pbs_mom runs" in done.stderr
+    assert site.lab.run("node1", list(INSTALL), seconds=60.0).stdout == "nothing to do\n"
+
+
+def test_taking_it_away_leaves_nothing_and_jobs_go_on(site: Site) -> None:
+    """The node is as it was, but for the record of the job in guests; the MOM was never restarted."""
+    lab = site.lab
+    for node in lab.node_names:
+        lab.run(node, [*INSTALL, "--uninstall", "--reload"], seconds=120.0)
+        assert state(lab, node) == site.before[node]
+        assert mom_pid(lab, node) == site.moms[node]
+        done = run_job(lab, ["-l", f"nodes={node}"], "echo plain\n")
+        assert output(lab, done) == "plain\n"
