@@ -156,6 +156,11 @@ class RootDir:
             there = _list(self.fd)
         return sorted(name for name in there if name.startswith(prefix) and not name.startswith(_TEMPORARY))
 
+    def unfinished(self) -> list[str]:
+        """Names of the files that are being written, or were when their writer was killed."""
+        with _told("list", self.path):
+            return sorted(name for name in _list(self.fd) if name.startswith(_TEMPORARY))
+
 
 def _list(fd: int) -> list[str]:
     with os.scandir(fd) as entries:

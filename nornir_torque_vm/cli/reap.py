@@ -11,7 +11,7 @@ import click
 from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.cli.show import as_json, table
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.exitcodes import CliExit
+from nornir_torque_vm.exitcodes import CliExit, cli_exit
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.identity import job_slug
@@ -51,6 +51,8 @@ def reap(
     outcome = reaper.run() if job_id is None else reaper.run_for(job_id)
     report(outcome)
     show(outcome, json_wanted=json_wanted, dry=dry_run)
+    for error in outcome.troubles:
+        say(str(error))
     if job_id is not None and not outcome.cases:
         say(f"job {job_id} has nothing on this node")
         return CliExit.NOTHING
@@ -98,6 +100,7 @@ def facts_of(case: Case) -> dict[str, object]:
 def exit_code(outcome: Outcome, *, ordered: bool) -> int:
     """Any error of its own makes it 1, as for the other commands; to be kept is one only against an order."""
     codes = {case.code for case in outcome.cases if case.fate is Fate.FAILED}
+    codes.update(int(cli_exit(error)) for error in outcome.troubles)
     if ordered and any(case.fate is Fate.KEPT for case in outcome.cases):
         codes.add(int(CliExit.FAILED))
     return int(CliExit.FAILED) if CliExit.FAILED in codes else max(codes, default=int(CliExit.OK))

@@ -103,6 +103,18 @@ def find_in_run_dir(run_dir: str) -> Iterator[Found]:
                 yield Found(JOBS, name, match[1], state.job.id if state else "")
 
 
+def unfinished(run_dir: str) -> frozenset[tuple[str, str]]:
+    """Folder and name of the files in the run directory that are being written, or were by the dead.
+
+    :raises StateError: it cannot be trusted or read.
+    """
+    found: set[tuple[str, str]] = set()
+    for kind in (MARKERS, HANDOVERS, LOCKS, JOBS):
+        with contextlib.closing(_Folder(run_dir, kind)) as folder:
+            found.update((kind, name) for name in folder.unfinished())
+    return frozenset(found)
+
+
 def by_job(found: Iterable[Found]) -> tuple[Leftovers, ...]:
     """Put together what has the same number, lowest first."""
     groups: dict[str, set[Found]] = {}
@@ -127,6 +139,10 @@ class _Folder:
     def names(self) -> list[str]:
         """Names of what is in it."""
         return self._folder.names() if self._folder else []
+
+    def unfinished(self) -> list[str]:
+        """Names of what was not written to its end."""
+        return self._folder.unfinished() if self._folder else []
 
     def stamp(self, name: str) -> tuple[int, int]:
         """What changes when a file is made anew, or written again."""

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import enum
 import os
+import time
 from collections.abc import Callable, Sequence
 
 from nornir.core.inventory import Inventory
@@ -24,15 +25,19 @@ from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.joblock import job_lock
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.reap.judge import Facts, Server, Verdict, ids_of, judge, judge_by_order, settle
-from nornir_torque_vm.reap.leftovers import Leftovers, by_job, find_in_run_dir, find_on_node
+from nornir_torque_vm.reap.leftovers import Leftovers, by_job, find_in_run_dir, find_on_node, unfinished
 from nornir_torque_vm.reap.qstat import NoAnswer, Qstat
 from nornir_torque_vm.reap.sightings import Sightings
 from nornir_torque_vm.reap.witness import mom_jobs, worker
+from nornir_torque_vm.rootdir import RootDir
 from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.state import JobState
 
 LOCK_SECONDS = 2.0
 """How long a lock is waited for: whoever has it longer is at work on the job."""
+
+WRITING_SECONDS = 2.0
+"""How long a small file is written at most: one that is longer there, unfinished, has lost its writer."""
 
 
 class Fate(enum.StrEnum):
@@ -70,6 +75,8 @@ class Outcome:
     cases: tuple[Case, ...]
     records: tuple[str, ...]
     """Names of the records of past jobs that were too old; in a dry run, that are."""
+    troubles: tuple[TorqueVMError, ...] = ()
+    """What failed and was about no job."""
 
 
 class Reaper:
@@ -94,6 +101,7 @@ class Reaper:
 
         :raises TorqueVMError: this node's libvirt or run directory cannot be looked at.
         """
+        parts, began = unfinished(self.settings.run_dir), time.monotonic()
         found = self.look()
         sightings = Sightings(self.settings.run_dir)
         cases, over = [], {}
@@ -104,9 +112,16 @@ class Reaper:
             cases.append(case)
             if verdict.over and case.fate is not Fate.REMOVED:
                 over[left.slug] = left.keys
-        if not self.dry:
-            sightings.keep(over)
-        return Outcome(self.node.name, tuple(cases), self.prune())
+        records: tuple[str, ...] = ()
+        troubles = []
+        try:
+            if not self.dry:
+                sightings.keep(over)
+                self.clear(parts, began)
+            records = self.prune()
+        except TorqueVMError as error:  # what was removed has to be told all the same
+            troubles.append(error)
+        return Outcome(self.node.name, tuple(cases), records, tuple(troubles))
 
     def run_for(self, job_id: str) -> Outcome:
         """Remove what one job left, on an administrator's word that it is over.
@@ -223,6 +238,18 @@ class Reaper:
         for job_id in job_ids:
             JobState.forget(self.settings.run_dir, job_id)
         return Case(left, Fate.REMOVED, verdict.reason)
+
+    def clear(self, parts: frozenset[tuple[str, str]], began: float) -> None:
+        """Remove files that nobody writes any more.
+
+        :param parts: those that were there at ``began``, on the monotonic clock.
+        """
+        if parts:
+            self.deadline.sleep(began + WRITING_SECONDS - time.monotonic())
+        with contextlib.ExitStack() as folders:
+            for folder, name in sorted(parts & unfinished(self.settings.run_dir)):
+                run = folders.enter_context(RootDir.at(self.settings.run_dir))
+                folders.enter_context(run.sub(folder)).remove(name)
 
     def prune(self) -> tuple[str, ...]:
         """Remove the records of past jobs that are too old."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import dataclasses
 import json
 import os
@@ -28,6 +29,7 @@ from nornir_torque_vm.reap.reaper import Case, Fate, Reaper
 from nornir_torque_vm.reap.sightings import FILE, Sightings
 from nornir_torque_vm.reap.witness import mom_jobs, worker
 from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.sitekit import kit_file
 from nornir_torque_vm.state import JOBS, JobState
 from nornir_torque_vm.tasks import boot_guest
 
@@ -157,6 +159,34 @@ class TestOver:
         (node.run_dir / JOBS / "tvm-17-a1-0badcafe").mkdir(parents=True)
         assert node.reap()["17"].fate is Fate.REMOVED
         assert node.left() == []
+
+    def test_a_file_whose_writer_was_killed_goes(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One that is longer unfinished than any small file; whichever job's it was."""
+        monkeypatch.setattr(reaper_module, "WRITING_SECONDS", 0.2)
+        for folder in (HANDOVERS, JOBS):
+            (node.run_dir / folder).mkdir(parents=True)
+        part = node.run_dir / HANDOVERS / ".new-0badcafe"
+        part.touch()
+        node.reap(dry=True)
+        assert part.exists()
+        node.reap()
+        assert not part.exists()
+
+    def test_a_file_that_is_being_written_stays(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It was not there when the run began."""
+        monkeypatch.setattr(reaper_module, "WRITING_SECONDS", 0.2)
+        (node.run_dir / HANDOVERS).mkdir(parents=True)
+        (node.run_dir / HANDOVERS / ".new-00000000").touch()
+        part = node.run_dir / HANDOVERS / ".new-0badcafe"
+        real = Sightings.keep
+
+        def keep(self: Sightings, over: Any) -> None:
+            part.touch()
+            real(self, over)
+
+        monkeypatch.setattr(Sightings, "keep", keep)
+        node.reap()
+        assert [path.name for path in part.parent.iterdir()] == [part.name]
 
     def test_a_second_run_finds_nothing(self, node: Node) -> None:
         """And leaves nothing of its own."""
@@ -581,6 +611,20 @@ class TestCommand:
             "domain", "volume", JOBS, MARKERS, HANDOVERS,
         }  # fmt: skip
 
+    def test_a_history_that_cannot_be_trusted_hides_nothing(
+        self, node: Node, run: Callable[..., tuple[int, str, str]]
+    ) -> None:
+        """The jobs' leftovers go, and are told of; then the trouble."""
+        node.leave()
+        (node.folder / "log").mkdir()
+        (node.folder / "log").chmod(0o777)
+        code, out, err = run("--grace", "0")
+        assert code == 1
+        assert "removed" in out
+        assert "can be written by others" in err
+        assert len(node.syslog) == 1
+        assert node.left() == []
+
     def test_an_administrators_word_is_enough(
         self, node: Node, run: Callable[..., tuple[int, str, str]]
     ) -> None:
@@ -635,3 +679,26 @@ class TestCommand:
 
         monkeypatch.setattr(Reaper, "look", unreachable)
         assert run()[0] == 5
+
+
+class TestUnits:
+    """What systemd is told."""
+
+    @staticmethod
+    def unit(kind: str) -> configparser.RawConfigParser:
+        parsed = configparser.RawConfigParser(strict=True)
+        parsed.read(kit_file("hooks", f"torque-vm-reap.{kind}"))
+        return parsed
+
+    def test_the_service_is_one_run_of_the_command(self) -> None:
+        """By the interpreter that the installation names, without any of the caller's Python settings."""
+        service = self.unit("service")["Service"]
+        words = service["ExecStart"].split()
+        assert words == ["/opt/torque-vm/bin/python", "-I", "-m", "nornir_torque_vm.cli", "reap"]
+        assert service["Type"] == "oneshot"
+
+    def test_the_timer_starts_it_again_and_again(self) -> None:
+        """Also after a restart of the machine, and never while one is running."""
+        timer = self.unit("timer")["Timer"]
+        assert (timer["OnBootSec"], timer["OnUnitInactiveSec"]) == ("2min", "5min")
+        assert self.unit("timer")["Install"]["WantedBy"] == "timers.target"
