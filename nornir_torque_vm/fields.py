@@ -33,11 +33,16 @@ def show(raw: object) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint for an unknown name: the most similar of ``known``, or all of them."""
+    """Return a hint for an unknown name: the most similar of ``known``, or all of them.
+
+    One with the same letters in another order comes first: to difflib ``rma`` is nearer to ``vrdma`` than
+    to ``ram``.
+    """
     import difflib  # only an error pays for it
 
-    names = list(known)
-    similar = difflib.get_close_matches(name[:SHOWN].lower(), names, n=1, cutoff=0.5)
+    names, typed = list(known), name[:SHOWN].lower()
+    similar = [one for one in names if sorted(one) == sorted(typed)]
+    similar += difflib.get_close_matches(typed, names, n=1, cutoff=0.5)
     return f"did you mean {similar[0]}?" if similar else f"known are {', '.join(names)}"
 
 

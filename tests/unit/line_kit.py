@@ -33,7 +33,7 @@ SCRIPTS = {
     "quoted.sh": f'#!/bin/sh\n  #PBS-vm "img=osv.qcow2,ram=1G"   # small ones -z\n{_BODY}',
     "many.sh": f"#PBS -vm ram=1G,vcpus=4\n#PBS -vm RAM=2G\n#PBS -vm arch=x86_64\n\n{_BODY}",
     "dos.sh": "#!/bin/sh\r\n#PBS -vm ram=1G\r\n#PBS -N dos\r\nhostname\r\n",
-    "bad.sh": f"#!/bin/sh\n#PBS -N bad\n#PBS -vm raam=1G\n{_BODY}",
+    "bad.sh": f"#!/bin/sh\n#PBS -N bad\n#PBS -vm rma=1G\n{_BODY}",
     "value-less.sh": f"#!/bin/sh\n#PBS -N x -vm\n{_BODY}",
     "typed.sh": f"#PBS -vm vcpus=2\n#PBS -T bigmem\n{_BODY}",
     "other.sh": f"#PBS -vm vcpus=2\n#PBS -l other=mine\n{_BODY}",

@@ -20,7 +20,7 @@ LINES: tuple[Line, ...] = (
     refused("qsub -vm job.sh", f"-vm has 'job.sh', which is not key=value; {FORM}", (FILE,)),
     refused("qsub -vm ram job.sh", f"-vm has 'ram', which is not key=value; {FORM}"),
     refused("qsub -vm ram=1G, vcpus=2 job.sh", f"-vm has '', which is not key=value; {FORM}"),
-    refused("qsub -vm raam=1G job.sh", "unknown -vm key 'raam'; did you mean ram?"),
+    refused("qsub -vm rma=1G job.sh", "unknown -vm key 'rma'; did you mean ram?"),
     refused(
         "qsub -vm ram=2048 job.sh",
         "-vm key ram is '2048' but must have a unit, K, M, G or T: 512M or 2G, for example",
@@ -110,11 +110,11 @@ LINES: tuple[Line, ...] = (
         "write each option as a word of its own, before the script",
     ),
     # Our own options.
-    refused("qsub --dry-run -vm raam=1G job.sh", "unknown -vm key 'raam'; did you mean ram?"),
+    refused("qsub --dry-run -vm rma=1G job.sh", "unknown -vm key 'rma'; did you mean ram?"),
     refused("qsub --list-images job.sh", "--list-images stands alone; write qsub --list-images", (FILE,)),
     # In the script, with the line.
-    refused("qsub bad.sh", "script line 3: unknown -vm key 'raam'; did you mean ram?", SCRIPT_WAYS),
-    refused("qsub -I -x bad.sh", "script line 3: unknown -vm key 'raam'; did you mean ram?", (FILE,)),
+    refused("qsub bad.sh", "script line 3: unknown -vm key 'rma'; did you mean ram?", SCRIPT_WAYS),
+    refused("qsub -I -x bad.sh", "script line 3: unknown -vm key 'rma'; did you mean ram?", (FILE,)),
     refused("qsub value-less.sh", f"script line 2: -vm has no value; {FORM}", SCRIPT_WAYS),
     refused(
         "qsub typed.sh",

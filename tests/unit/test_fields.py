@@ -76,6 +76,12 @@ def test_half_alike_is_near_enough() -> None:
     assert nearest("axxx", ["abcd"]) == "known are abcd"
 
 
+def test_letters_in_another_order_are_nearest() -> None:
+    """Fingers that were too quick; another name may have more letters in the right order."""
+    assert nearest("rma", ["vrdma", "ram"]) == "did you mean ram?"
+    assert nearest("RMA", ["vrdma"]) == "did you mean vrdma?"
+
+
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [
