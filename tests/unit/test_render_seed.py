@@ -323,7 +323,7 @@ def test_equal_files_give_equal_bytes_at_any_time_in_any_zone(monkeypatch: pytes
     assert seed_iso({**FILES, "meta-data": "[]\n"}) != image
 
 
-def test_one_image_takes_less_than_a_millisecond() -> None:
+def test_one_image_takes_a_few_milliseconds_at_most() -> None:
     """Of processor time; a job may have hundreds of guests. About 0.4 ms when this was written."""
     files = seed_files(plan_of(), plan_of().guests[0], keys_for(), "10.89.0.11", SETTINGS)
-    assert cpu_seconds(lambda: seed_iso(files), 20) < 0.001
+    assert cpu_seconds(lambda: seed_iso(files), 20) < 0.003
