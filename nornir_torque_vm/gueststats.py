@@ -103,6 +103,19 @@ class Figures:
         why = {**earlier.missing, **self.missing}
         return Figures(_sorted(guests.values()), {node: why[node] for node in why if node not in answered})
 
+    def sentence(self) -> str:
+        """All guests together, in one line for syslog; ``-`` for what no guest's hypervisor tells."""
+
+        def total(*names: str) -> str:
+            known = [getattr(one, name) for one in self.guests for name in names]
+            found = [value for value in known if value is not None]
+            return f"{sum(found):.0f}" if found else "-"
+
+        return (
+            f"guests={len(self.guests)} cpu_seconds={total('cpu_seconds')} memory_bytes={total('memory')} "
+            f"disk_bytes={total('disk_read', 'disk_written')} net_bytes={total('net_received', 'net_sent')}"
+        )
+
     def to_json(self) -> str:
         """Return it as one JSON object."""
         guests = [dataclasses.asdict(one) for one in _sorted(self.guests)]

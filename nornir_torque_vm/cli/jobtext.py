@@ -22,7 +22,17 @@ from nornir_torque_vm.request import Request
 from nornir_torque_vm.timeline import Timeline
 
 TITLES = ("JOB", "ATTEMPT", "OWNER", "STATE", "NODES", "GUESTS", "WHEN", "READY AFTER", "WHY")
-USAGE_TITLES = ("GUEST", "NODE", "CPU SECONDS", "PEAK MEMORY", "DISK READ", "WRITTEN", "NET RECEIVED", "SENT")
+USAGE_TITLES = (
+    "GUEST",
+    "NODE",
+    "CPU SECONDS",
+    "PEAK MEMORY",
+    "GIVEN",
+    "DISK READ",
+    "WRITTEN",
+    "NET RECEIVED",
+    "SENT",
+)
 _UNITS = ("bytes", "K", "M", "G", "T")
 
 
@@ -142,8 +152,13 @@ def _plan(job: PastJob, files: Files) -> str:
     if plan is None or not plan.guests:
         return "none was made"
     shape = plan.guests[0].shape
-    each = f"{shape.vcpus} vCPUs, {amount(shape.ram)} of memory, {shape.domain_type}, {shape.arch}"
-    return legible(f"{len(plan.guests)} guests on {fold(job.nodes)}; each: {each}; image {plan.image.name}")
+    each = f"{_count(shape.vcpus, 'vCPU')}, {amount(shape.ram)} of memory, {shape.domain_type}, {shape.arch}"
+    where = f"{_count(len(plan.guests), 'guest')} on {fold(job.nodes)}"
+    return legible(f"{where}; each: {each}; image {plan.image.name}")
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
 
 def _verdict(files: Files) -> str:
@@ -154,19 +169,23 @@ def _verdict(files: Files) -> str:
 
 
 def _teardown(job: PastJob, files: Files) -> str:
-    if not files.teardown:
-        return "none yet" if job.state in {State.STARTING, State.RUNNING} else "none is on record"
-    return "all removed" if job.clean else "not all could be removed"
+    if files.teardown:
+        return "all removed" if job.clean else "not all could be removed"
+    if job.state in {State.STARTING, State.RUNNING}:
+        return "none yet"
+    if files.verdict and job.state.failed:
+        return (
+            "by the prologue; what it could not remove is in syslog" if files.plan else "nothing was started"
+        )
+    return "none is on record"
 
 
 def usage_row(one: GuestStats) -> tuple[str, ...]:
     """One guest's figures for a table."""
     cpu = "-" if one.cpu_seconds is None else f"{one.cpu_seconds:.1f}"
-    memory = amount(one.memory)
-    if one.memory is not None and one.memory_limit is not None:
-        memory += f" of {amount(one.memory_limit)}"
+    memory = (one.memory, one.memory_limit)
     counts = (one.disk_read, one.disk_written, one.net_received, one.net_sent)
-    return (legible(one.guest), legible(one.node), cpu, memory, *map(amount, counts))
+    return (legible(one.guest), legible(one.node), cpu, *map(amount, (*memory, *counts)))
 
 
 def missing_figures(job: PastJob, files: Files) -> list[str]:

@@ -39,6 +39,8 @@ def keep_figures(settings: Settings, deadline: Deadline, nodes: Sequence[Node], 
             log(HOOK, job_id, f"no figures of its guests: {sentence}")
         if figures.guests or figures.missing:
             history.write("stats", figures.after(earlier(history)))
+        if figures.guests:
+            log(HOOK, job_id, figures.sentence())
     except Exception as error:  # noqa: BLE001 - nothing here may keep guests alive
         log(HOOK, job_id, f"no figures of its guests: {error}")
         log_unforeseen(HOOK, job_id, error)

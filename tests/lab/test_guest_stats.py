@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from driving import SMALL, Job, history, leftovers
+from driving import SMALL, Job, command, history, leftovers
 
 from nornir_torque_vm.lab import Lab
 
@@ -28,3 +30,11 @@ def test_a_job_of_two_guests_leaves_the_figures_of_both(lab: Lab) -> None:
         assert one["net_received"] > 0
         assert one["net_sent"] > 0
     assert leftovers(lab) == {}
+    listed = json.loads(command(lab, "jobs", "--json").stdout)["jobs"]
+    newest = listed[0]
+    assert (newest["job"], newest["state"], newest["owner"]) == (ended.outcome.job_id, "over", "alice")
+    assert 1 < newest["ready_after"] < 120
+    shown = command(lab, "job", ended.outcome.job_id)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "no figures" not in shown.stdout
+    assert "CPU SECONDS" in shown.stdout

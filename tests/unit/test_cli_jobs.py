@@ -164,12 +164,12 @@ def test_all_about_one_job(site: Site, run: Run) -> None:
         f"owner {USER.pw_name}",
         "guests ready after",
         "request ram=64M",
-        "plan 2 guests on node[1-2]; each: 1 vCPUs, 64.0M of memory",
+        "plan 2 guests on node[1-2]; each: 1 vCPU, 64.0M of memory",
         "verdict ok",
         "teardown all removed",
         f"record {site.settings.history_dir}/17.head.1",
         "seconds image start address health run destroy total",
-        "j17-r1 node2 4.3 253.2M of 192.0M 18.0M 4.0K 12.7K 7.1K",
+        "j17-r1 node2 4.3 253.2M 192.0M 18.0M 4.0K 12.7K 7.1K",
     ):
         assert words in text
     assert "no figures" not in text
@@ -198,6 +198,7 @@ def test_a_refused_job_says_why_and_that_it_had_no_guests(site: Site, run: Run) 
     assert "verdict refused; its owner was told" in text
     assert "why the job carries a damaged VM request" in text
     assert "no figures of its guests: none was ever started" in text
+    assert "teardown nothing was started" in text
 
 
 def test_hostile_text_is_shown_as_text(site: Site, run: Run) -> None:

@@ -211,11 +211,11 @@ def test_times_and_figures_that_are_not_known_are_a_dash() -> None:
     """Not zero."""
     assert (moment(0.0), span(None), span(-0.2)) == ("-", "-", "0.0 s")
     assert len(moment(1_700_000_000.0)) == len("2023-11-14 22:13:20")
-    assert usage_row(GuestStats(guest="g", node="n")) == ("g", "n", "-", "-", "-", "-", "-", "-")
+    assert usage_row(GuestStats(guest="g", node="n")) == ("g", "n", "-", "-", "-", "-", "-", "-", "-")
     used = GuestStats(
         guest="g", node="n", cpu_seconds=1.26, memory=3 << 20, memory_limit=4 << 20, disk_read=5
     )
-    assert usage_row(used) == ("g", "n", "1.3", "3.0M of 4.0M", "5 bytes", "-", "-", "-")
+    assert usage_row(used) == ("g", "n", "1.3", "3.0M", "4.0M", "5 bytes", "-", "-", "-")
 
 
 @pytest.mark.parametrize(
