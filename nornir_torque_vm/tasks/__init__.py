@@ -1,8 +1,9 @@
 """Nornir tasks: one effect each, usable alone from a plain ``InitNornir`` script.
 
-On nodes: :func:`survey`, :func:`list_guests`, :func:`destroy`, :func:`hand_over`, :func:`forget_job`. On
-guests: :func:`boot_guest`, which is :func:`prepare_image`, :func:`start_guest`, :func:`discover_address` and
-:func:`check_health`; then :func:`publish_roster`, and :func:`destroy` for one guest.
+On nodes: :func:`survey`, :func:`list_guests`, :func:`guest_stats`, :func:`destroy`, :func:`hand_over`,
+:func:`forget_job`. On guests: :func:`boot_guest`, which is :func:`prepare_image`, :func:`start_guest`,
+:func:`discover_address` and :func:`check_health`; then :func:`publish_roster`, and :func:`destroy` for one
+guest.
 
 All take their time from the deadline of the ``deadline`` runner; under another runner those that
 wait would wait for ever.
@@ -15,7 +16,6 @@ from nornir_torque_vm.tasks.discover_address import discover_address
 from nornir_torque_vm.tasks.forget_job import forget_job
 from nornir_torque_vm.tasks.guest_stats import guest_stats
 from nornir_torque_vm.tasks.hand_over import hand_over
-from nornir_torque_vm.tasks.guest_stats import guest_stats
 from nornir_torque_vm.tasks.list_guests import list_guests
 from nornir_torque_vm.tasks.prepare_image import prepare_image
 from nornir_torque_vm.tasks.publish_roster import publish_roster
@@ -30,7 +30,6 @@ __all__ = [
     "forget_job",
     "guest_stats",
     "hand_over",
-    "guest_stats",
     "list_guests",
     "prepare_image",
     "publish_roster",
