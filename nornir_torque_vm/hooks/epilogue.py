@@ -16,7 +16,6 @@ from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.arguments import HookCall, parse_epilogue
 from nornir_torque_vm.hooks.figures import keep_figures
-from nornir_torque_vm.hooks.figures import keep_figures
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
 from nornir_torque_vm.inventory.torque import read_nodefile
 from nornir_torque_vm.joblock import job_lock
@@ -49,7 +48,6 @@ class Epilogue:
         state = JobState.find(self.settings.run_dir, job_id)
         nodes = self.nodes(state)
         history = History.latest(self.settings.history_dir, job_id)
-        keep_figures(self.settings, self.deadline, nodes, history)
         keep_figures(self.settings, self.deadline, nodes, history)
         with history.events() as events:
             engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job_id)])
