@@ -106,6 +106,7 @@ def test_only_code_and_sentence_together_are_a_proof(code: int, err: str) -> Non
         COMPLETED.replace("<job_state>C</job_state>", "<job_state>C</job_state><job_state>R</job_state>"),
         COMPLETED.replace("</Job>", "</Job><Job><Job_Id>7.head</Job_Id></Job>"),
         COMPLETED.replace("<Data>", "<!DOCTYPE d [<!ENTITY e 'C'>]><Data>"),
+        COMPLETED.replace("<Data>", '<!DOCTYPE Data SYSTEM "file:///etc/passwd"><Data>'),
         COMPLETED.replace(">C<", ">&e;<").replace("<Data>", "<!DOCTYPE d [<!ENTITY e 'C'>]><Data>"),
         COMPLETED.replace("STDIN", "x" * (1 << 21)).replace("x;", "x" * (1 << 21)),
         COMPLETED.replace("alice", "\x01"),

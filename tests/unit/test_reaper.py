@@ -28,6 +28,7 @@ from nornir_torque_vm.reap import reaper as reaper_module
 from nornir_torque_vm.reap.reaper import Case, Fate, Reaper
 from nornir_torque_vm.reap.sightings import FILE, Sightings
 from nornir_torque_vm.reap.witness import mom_jobs, worker
+from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sitekit import kit_file
 from nornir_torque_vm.state import JOBS, JobState
@@ -361,6 +362,16 @@ class TestKept:
         node.reap()
         assert node.left() == before
 
+    def test_a_domain_whose_name_and_marks_contradict_each_other(self, node: Node) -> None:
+        """Neither job's: whose it is cannot be told."""
+        name, guest = domain_name(JOB, 0), make_plan(1, 1, OTHER).guests[0]
+        node.world.connect().createXML(
+            f"<domain type='test'><name>{name}</name><metadata>{job_element(OTHER, guest)}</metadata>"
+            "<memory>8192</memory><os><type>hvm</type></os></domain>"
+        )
+        assert node.reap() == {}
+        assert node.left() == [name]
+
     def test_things_outside_the_run_directory_behind_a_link(self, node: Node) -> None:
         """Links are never followed."""
         (node.folder / "precious").mkdir()
@@ -540,9 +551,20 @@ class TestWitness:
             (tmp_path / "mom_priv/jobs" / name).touch()
         assert mom_jobs(str(tmp_path)) == {"1", "3-2", "4"}
 
+    def test_only_processes_of_our_own_account_count(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Any user could call a process like a hook, and keep a job's leftovers for ever."""
+        argv = ["/bin/sh", "-c", "read wait; :", "mom_priv/epilogue.vm", "17.head"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE) as child:
+            assert worker(str(tmp_path), ["17.head"]) == f"process {child.pid} is a hook of it"
+            monkeypatch.setattr(os, "geteuid", lambda: 4711)
+            assert worker(str(tmp_path), ["17.head"]) == ""
+            child.communicate(b"\n")
+
     def test_an_epilogues_watchman_does_not_count(self, tmp_path: Path) -> None:
         """The safety net waits for the same end that we know of already."""
-        argv = ["/bin/sh", "-c", "read wait; :", "nornir_torque_vm.hooks.safetynet", "17.head"]
+        argv = ["/bin/sh", "-c", "read wait; :", "nornir_torque_vm.safetynet", "17.head"]
         with subprocess.Popen(argv, stdin=subprocess.PIPE) as child:
             assert worker(str(tmp_path), ["17.head"]) == ""
             child.communicate(b"\n")
