@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 
 from nornir_torque_vm.errors import InventoryError
-from nornir_torque_vm.fields import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # every task of a VM job pays for what is imported here
@@ -29,6 +28,8 @@ def job_slug(job_id: str) -> str:
     """
     match = _JOB_ID.fullmatch(job_id)
     if match is None:
+        from nornir_torque_vm.fields import show  # slow to import, and rarely needed
+
         raise InventoryError(
             f"{show(job_id)} is not a job id", hint="job ids look like 17.server or 17[3].server"
         )

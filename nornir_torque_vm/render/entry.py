@@ -102,7 +102,9 @@ def entry_program(entry: Entry) -> str:
         # The shell's own words about a task that died of a signal are not the task's. In a subshell, since
         # dash redirects its own stderr for a plain command.
         "exec 4>&2 2>/dev/null",
-        f'(exec setsid sh -c \'echo $$ >"$0"; exec "$@"\' {at}.pid {_command(entry)}) <{source} 2>&4 4>&-',
+        # The subshell becomes the task: its process id is the session's.
+        f"(read -r task stat </proc/self/stat; echo $task >{at}.pid; exec setsid {_command(entry)}) \\",
+        f"    <{source} 2>&4 4>&-",
         f"status=$?; echo $status >{at}.status",
         _AS_ONE.format(place=at),
     ]
@@ -125,7 +127,10 @@ def connected_program(entry: Entry) -> str:
 
 def upload_command(at: str) -> str:
     """Shell text that keeps its input as a program, prints a line, and ends when the program runs."""
-    return _sh(f"umask 077; cat >{at}.sh && echo ready; {_until_it_runs(at, 100)}")
+    return _sh(
+        f"umask 077; cat >{at}.sh && echo ready; "
+        f"left=100; until [ -s {at}.pid ] || [ $left = 0 ]; do sleep 0.1; left=$((left - 1)); done"
+    )
 
 
 def uploaded_command(at: str) -> str:
@@ -139,9 +144,11 @@ def signal_command(at: str, name: str) -> str:
     A task that is still on its way into the guest is waited for, so that no signal is lost.
     """
     return _sh(
-        f"{_until_it_runs(at, PATIENCE)}; read -r task <{at}.pid || exit 1; "
+        f"left={PATIENCE} found=; until [ $found ] || [ $left = 0 ]; do "
+        f"[ -s {at}.pid ] && read -r task <{at}.pid && "
         "for other in /proc/[0-9]*; do read -r stat <$other/stat || continue; set -- ${stat##*) }; "
-        f"if [ $4 = $task ]; then kill -s {name} ${{other#/proc/}}; fi; done"
+        f"if [ $4 = $task ]; then kill -s {name} ${{other#/proc/}} && found=yes; fi; done; "
+        "[ $found ] || sleep 0.1; left=$((left - 1)); done"
     )
 
 
@@ -166,10 +173,6 @@ def job_environment(environment: Mapping[str, str], guests: Mapping[str, int]) -
     given["PBS_NUM_NODES"] = str(len(guests))
     given["PBS_NUM_PPN"] = str(next(iter(guests.values()), 0))
     return given
-
-
-def _until_it_runs(at: str, tenths: int) -> str:
-    return f"left={tenths}; until [ -s {at}.pid ] || [ $left = 0 ]; do sleep 0.1; left=$((left - 1)); done"
 
 
 def _sh(text: str) -> str:
@@ -211,7 +214,7 @@ def _file(file: File) -> list[str]:
         "umask 022" if file.mode & 0o044 else "umask 077",
         f"[ -d {folder} ] || mkdir -p {folder}",
         f"printf %b {quote(_escaped(file.data))} >{target} || exit 125",
-        *([f"chmod {file.mode:04o} {target} || exit 125"] if file.mode & 0o100 else []),
+        *([f"[ -x {target} ] || chmod {file.mode:04o} {target} || exit 125"] if file.mode & 0o100 else []),
     ]
 
 

@@ -135,7 +135,7 @@ def test_the_guest_gets_script_line_nodefile_and_environment(start: Start) -> No
         "export PBS_NP=6\n",
         "export ODD='a '\"'\"'b'\"'\"''\n",
         f"cd {start.folder} ",
-        " /bin/bash -l) <",
+        "exec setsid /bin/bash -l) ",
     ]
     assert [piece for piece in wanted if piece not in text] == []
     assert "export HOME=" not in text
@@ -275,7 +275,7 @@ def test_a_task_enters_the_guest_of_its_slot(start: Start, slot: str, guest: int
     assert done.returncode == 9
     given = read_handover(start.run_dir, JOB)
     assert f"alice@{given.guests[guest].address}" in start.read("argv").splitlines()
-    assert " /bin/echo 'two words') </dev/null" in start.read("stdin")
+    assert " /bin/echo 'two words') " in start.read("stdin")
     assert "/aux/" not in start.read("stdin")
 
 

@@ -205,9 +205,9 @@ def test_a_marked_job_goes_to_the_job_starter_with_its_own_command(starter: Star
     """Python learns where the hand-overs are; the rest is the task's own."""
     done = starter.run(["/bin/bash", "-l"], {"PBS_JOBID": JOB, "ODD": "a\n b "})
     seen = json.loads(done.stdout)
-    module = "nornir_torque_vm.hooks.job_starter"
+    program = "from nornir_torque_vm.hooks.job_starter import main; raise SystemExit(main())"
     # The interpreter line of the stand-in stands before what the starter gave it.
-    assert seen["argv"][3:] == ["-I", "-m", module, str(starter.run_dir), "11", "/bin/bash", "-l", ""]
+    assert seen["argv"][3:] == ["-I", "-c", program, str(starter.run_dir), "11", "/bin/bash", "-l", ""]
     assert "ODD=a\n b " in seen["environ"]
 
 
