@@ -30,7 +30,10 @@ SECONDS = 60.0
 @click.option("--nodefile", help="File with one node a line, as TORQUE writes it.")
 @click.option("--quick", is_flag=True, help="Start no guest.")
 @click.option("--json", "json_wanted", is_flag=True, help="Print JSON instead of a table.")
-@click.option("--settings", "settings_path", metavar="FILE", help="Default: /etc/torque-vm/settings.toml.")
+@click.option(
+    "--settings", "settings_path", envvar="TORQUE_VM_SETTINGS", metavar="FILE",
+    help="Default: /etc/torque-vm/settings.toml.",
+)  # fmt: skip
 @click.option(
     "--timeout", type=click.FloatRange(min=1), default=SECONDS, show_default=True, help="Seconds for all."
 )

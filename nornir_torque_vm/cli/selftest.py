@@ -37,7 +37,7 @@ from nornir_torque_vm.tasks import check_health
 from nornir_torque_vm.threads import await_stragglers
 
 SERVER = "selftest"
-"""In the place of a batch server's name: no job of a user's has such an id."""
+"""Begins what stands in the place of a batch server's name, this host's behind it: no job has such an id."""
 COMMAND = "true && uname -srm"
 PARTS = ("start", "address", "health")
 """Phases that are shown."""
@@ -49,7 +49,10 @@ TITLES = ("NODE", "SECONDS", *map(str.upper, PARTS), "SAYS")
 @click.option("--node", "more", multiple=True, metavar="NODE", help="Another one; may be repeated.")
 @click.option("--nodefile", help="File with one node a line, as TORQUE writes it.")
 @click.option("-vm", "requests", multiple=True, metavar="KEY=VALUE[,…]", help="What the guests shall be.")
-@click.option("--settings", "settings_path", metavar="FILE", help="Default: /etc/torque-vm/settings.toml.")
+@click.option(
+    "--settings", "settings_path", envvar="TORQUE_VM_SETTINGS", metavar="FILE",
+    help="Default: /etc/torque-vm/settings.toml.",
+)  # fmt: skip
 @click.option(
     "--timeout", type=click.FloatRange(min=1), help="Seconds until all are healthy. [default: the settings']"
 )
@@ -89,9 +92,8 @@ class Trial:
         self.settings, self.nodes = settings, nodes
         self.times = TimelineProcessor()
         self.engine = Engine(settings, deadline, [self.times, *watchers])
-        self.job = Job(
-            f"{time.time_ns() // 1_000_000}.{SERVER}", SERVER, caller(), nonce=secrets.token_hex(4)
-        )
+        server = f"{SERVER}-{os.uname().nodename.partition('.')[0]}"
+        self.job = Job(f"{int(time.time())}.{server}", server, caller(), nonce=secrets.token_hex(4))
         self.healthy: list[tuple[Guest, str]] = []
         """Guests that were asked, and what they said."""
 

@@ -20,8 +20,8 @@ from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import NodeShellError
 from nornir_torque_vm.report import HostReport, Report, Status
 
-HEAD_START = 3.0
-"""Seconds that another node's own deadline is before ours, so that what it has found arrives."""
+HEAD_START, HEAD_START_HERE = 3.0, 1.0
+"""Seconds by which another node, and this one, end before the deadline of all: what was found counts."""
 SKEW_WARN, SKEW_FAIL = 1.0, 60.0
 """Seconds that two clocks may differ before records mislead, and before certificates and logins fail."""
 
@@ -72,20 +72,22 @@ def examine_node(task: Task, here: Here, nodes: tuple[str, ...]) -> Result:
     name, deadline = task.host.name, current.get()
     others = tuple(node for node in nodes if node != name)
     if task.host["local"]:
-        lines = examine(dataclasses.replace(here, others=others), deadline)
+        own = Deadline.after(max(0.5, deadline.remaining() - HEAD_START_HERE))
+        lines = examine(dataclasses.replace(here, others=others), own)
     else:
-        lines = ask(task, others, quick=here.quick, deadline=deadline)
+        lines = ask(task, others, prefix=here.prefix, quick=here.quick, deadline=deadline)
     return Result(host=task.host, result=lines)
 
 
-def ask(task: Task, others: Sequence[str], *, quick: bool, deadline: Deadline) -> list[Line]:
+def ask(task: Task, others: Sequence[str], *, prefix: str, quick: bool, deadline: Deadline) -> list[Line]:
     """Have another node look at itself, and compare its clock with ours."""
     try:
         shell: NodeShellConnection = task.host.get_connection("node_shell", task.nornir.config)
         clock = judge_skew(measure(shell))
         seconds = max(1.0, deadline.remaining() - HEAD_START)
         words = [sys.executable, "-I", "-m", "nornir_torque_vm.cli", "doctor", "--here", "--json"]
-        words += ["--timeout", f"{seconds:.1f}", *(["--quick"] if quick else [])]
+        words += ["--timeout", f"{seconds:.1f}", "--prefix", prefix]
+        words += ["--quick"] if quick else []
         done = shell.run([*words, *others], timeout=deadline.remaining())
     except NodeShellError as error:
         line = failed("node shell", error)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.install.manifest import Manifest, read_manifest
-from nornir_torque_vm.install.model import Edit, File, Found, Tree, Verb, Wanted
+from nornir_torque_vm.install.model import Directory, Edit, File, Found, Tree, Verb, Wanted
 from nornir_torque_vm.install.planning import Plan, plan_install, plan_removal
 
 SAMPLE = File("/etc/x/settings", b"sample", sample=True)
@@ -109,3 +109,31 @@ def test_installing_twice_and_taking_away_is_as_if_nothing_had_been(
 def _tree(files: dict[str, bytes]) -> Tree:
     parents = {"/"} | {path.rsplit("/", n)[0] for path in files for n in (1, 2)} - {""}
     return Tree({path: Found(text) for path, text in files.items()}, {path: frozenset() for path in parents})
+
+
+FOLDERS = st.lists(st.sampled_from(["/d", "/d/e", "/run/x", "/run/x/y", "/f/z/h"]), max_size=3, unique=True)
+
+
+@given(FILES, FILES, FOLDERS, FOLDERS)
+def test_directories_that_are_wanted_come_and_go_too(
+    theirs: dict[str, bytes], ours: dict[str, bytes], first: list[str], second: list[str]
+) -> None:
+    """Whatever was there, with and without files of ours in them; another role's run leaves them alone."""
+    start = carried_out(Plan((), Manifest(), Manifest()), _tree(theirs))
+    tree, manifest = start, Manifest()
+    for folders in (first, second, second):
+        files = tuple(File(path, content) for path, content in ours.items() if path not in theirs)
+        wanted = Wanted("node", files, directories=tuple(map(Directory, sorted(folders))))
+        plan = plan_install(wanted, tree, manifest)
+        tree, manifest = carried_out(plan, tree), plan.after
+        assert set(folders) <= set(tree.directories)
+        assert read_manifest(manifest.to_json(), "") == manifest
+        assert plan_install(wanted, tree, manifest).idle
+    other = plan_install(server(), tree, manifest)
+    tree = carried_out(other, tree)
+    assert set(second) <= set(tree.directories)
+    away = plan_removal("server", tree, other.after)
+    tree, manifest = carried_out(away, tree), away.after
+    plan = plan_removal("node", tree, manifest)
+    assert plan.after.empty
+    assert carried_out(plan, tree) == start
