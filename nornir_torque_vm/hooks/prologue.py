@@ -12,15 +12,24 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.accounts import owner_named
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
-from nornir_torque_vm.errors import Blame, DeadlineExceeded, RequestError, SettingsError, TorqueVMError
+from nornir_torque_vm.errors import (
+    Blame,
+    Cancelled,
+    DeadlineExceeded,
+    RequestError,
+    SettingsError,
+    TorqueVMError,
+)
 from nornir_torque_vm.exitcodes import BLAME, HookExit, RunExit, outcome_of
-from nornir_torque_vm.handover import HandOver, Refusal
+from nornir_torque_vm.handover import MARKERS, HandOver, Refusal
 from nornir_torque_vm.hooks.arguments import HookCall, parse_prologue
+from nornir_torque_vm.hooks.clock import began as hook_began
 from nornir_torque_vm.hooks.decision import Decision, decide
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, run_hook, sentence_of
 from nornir_torque_vm.hooks.momconfig import require_starter
@@ -54,12 +63,19 @@ class Prologue:
 
     :param deadline: by when all guests have to be ready.
     :param probe: tells when a guest is ready, in place of ssh and cloud-init; see ``check_health``.
+    :param marker: file that is there as long as the job wants its guests; None: it always does.
     """
 
     def __init__(
-        self, call: HookCall, settings: Settings, deadline: Deadline, probe: Probe | None = None
+        self,
+        call: HookCall,
+        settings: Settings,
+        deadline: Deadline,
+        probe: Probe | None = None,
+        marker: Path | None = None,
     ) -> None:
         self.call, self.settings, self.deadline, self.probe = call, settings, deadline, probe
+        self.marker = marker
         self.decision = Decision(HookExit.START)
         """What to do about the end of :meth:`run`."""
 
@@ -114,6 +130,7 @@ class Prologue:
         state = JobState(self.settings.run_dir, job)
         report = Report()
         with state.lock(self.deadline), history.events() as events:
+            self.check_wanted()
             engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job.id)])
             try:
                 report = self.start(engine, request, nodes, job, state, history)
@@ -128,6 +145,14 @@ class Prologue:
         return JobRecord(
             call.job_id, attempt, call.user, call.job_name, call.queue, call.resources, began=time.time()
         )
+
+    def check_wanted(self) -> None:
+        """Make sure that no epilogue was here first: TORQUE runs it beside a prologue after a qdel (TF 1.8).
+
+        :raises Cancelled: it was, and took the marker away; what is started now nobody would end.
+        """
+        if self.marker is not None and not self.marker.exists():
+            raise Cancelled("the job ended before its guests were started")
 
     def request(self) -> Request:
         """What the job asks for, judged anew: the user could have written anything into the job."""
@@ -234,7 +259,7 @@ def pause(seconds: float) -> None:
 
 def main() -> None:
     """Entry of ``python -I -m nornir_torque_vm.hooks.prologue``; argv as a MOM gives it."""
-    began = time.monotonic()
+    began = hook_began()
     arguments = sys.argv[1:]
 
     def body() -> HookExit:
@@ -246,7 +271,8 @@ def main() -> None:
             raise
         deadline = Deadline(began + settings.prologue_seconds())
         cancel_on_signal(deadline)
-        return conclude(Prologue(call, settings, deadline), began)
+        marker = Path(settings.run_dir, MARKERS, call.job_id)
+        return conclude(Prologue(call, settings, deadline, marker=marker), began)
 
     run_hook(HOOK, arguments[0] if arguments else "?", body)
 

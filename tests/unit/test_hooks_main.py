@@ -34,6 +34,13 @@ def facts(site: Site) -> JobFacts:
     )  # fmt: skip
 
 
+def mark(site: Site) -> None:
+    """What the hook's shell part does first."""
+    markers = Path(site.settings.run_dir, "markers")
+    markers.mkdir(parents=True, exist_ok=True)
+    (markers / JOB).touch()
+
+
 def environment(site: Site, slot: str) -> dict[str, str]:
     """What the hook gets of a MOM, with this site's nodefile."""
     return {**slots.environment(slot, facts(site)), "PBS_NODEFILE": str(site.nodefile)}
@@ -54,6 +61,7 @@ def main(site: Site, slot: str, monkeypatch: pytest.MonkeyPatch, arguments: list
         given = slots.arguments(slot, facts(site)) if arguments is None else arguments
         patch.setattr(sys, "argv", [slot, *given])
         patch.setattr(frame, "leave", leave)
+        patch.setattr(prologue, "hook_began", time.monotonic)
         patch.setattr(signal, "signal", lambda *_: None)
         patch.setattr(prologue, "Prologue", functools.partial(prologue.Prologue, probe=ready))
         with pytest.raises(Left) as left:
@@ -66,6 +74,7 @@ def test_prologue_and_epilogue_understand_what_a_mom_hands_them(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The recorded argv and environment lead to guests, and back to nothing."""
+    mark(site)
     assert main(site, "prologue", monkeypatch) == 0
     assert len(site.domains()) == 2
     assert main(site, "epilogue", monkeypatch) == 0
@@ -157,6 +166,7 @@ def test_the_epilogue_works_with_its_output_closed(site: Site) -> None:
 def test_sigterm_ends_the_prologue_early_and_clean(site: Site) -> None:
     """Guests that do not get ready; qdel; requeue long before the time is up, and nothing is left."""
     never = "import functools; hook.Prologue = functools.partial(hook.Prologue, probe=lambda _: False)"
+    mark(site)
     process = subprocess.Popen(
         program(site, "prologue", never), env=environment(site, "prologue"), stderr=subprocess.PIPE, text=True
     )
@@ -171,7 +181,7 @@ def test_sigterm_ends_the_prologue_early_and_clean(site: Site) -> None:
     assert process.returncode == 2
     assert len(err.splitlines()) == 1, err
     assert site.history("verdict.json")["outcome"] == "cancelled"
-    assert site.left() == []
+    assert site.left() == [f"markers/{JOB}"]
 
 
 def imported_by(module: str) -> set[str]:

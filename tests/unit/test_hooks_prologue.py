@@ -13,6 +13,7 @@ from hook_kit import JOB, USER, Site, cut_off, ready, site
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Boot, Engine
 from nornir_torque_vm.errors import (
+    Cancelled,
     DeadlineExceeded,
     GuestError,
     ImageError,
@@ -339,3 +340,15 @@ def test_a_job_deleted_at_the_last_moment_is_not_handed_over(
     with pytest.raises(DeadlineExceeded):
         Prologue(site.call(), site.settings, deadline, probe=ready).run()
     assert site.left() == []
+
+
+def test_a_job_that_ended_before_its_prologue_got_the_lock_gets_no_guests(site: Site) -> None:
+    """A qdel at once: the epilogue was there first, and nobody would end what is started now."""
+    marker = site.folder / "marker"
+    prologue = Prologue(site.call(), site.settings, Deadline.after(20), probe=ready, marker=marker)
+    with pytest.raises(Cancelled, match="the job ended before its guests were started"):
+        prologue.run()
+    assert site.history("verdict.json")["hook_exit"] == HookExit.REQUEUE
+    assert site.left() == []
+    marker.touch()
+    assert Prologue(site.call(), site.settings, Deadline.after(20), probe=ready, marker=marker).run().ok
