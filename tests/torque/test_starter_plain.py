@@ -38,6 +38,7 @@ done
 for fd in /proc/$PPID/fd/*; do echo "${fd##*/} $(readlink "$fd")"; done
 test -t 0 || od -c | head -3
 env -0 | sort -z | tr '\\0' '\\n'
+sleep 0.5  # else an interactive job's last words may be lost with its terminal
 """
 VARIES = (
     (r"\b\d+(\[\d*\])?\.head", "JOB"),
