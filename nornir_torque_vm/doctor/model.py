@@ -92,8 +92,9 @@ class Here:
 
     @property
     def is_node(self) -> bool:
-        """Whether a MOM lives here."""
-        return Path(self.settings.torque_home, "mom_priv").is_dir()
+        """Whether a MOM lives here: it is configured, or has run. Its directory comes with any TORQUE."""
+        mom = Path(self.settings.torque_home, "mom_priv")
+        return any((mom / name).is_file() for name in ("config", "mom.lock"))
 
 
 Check = Callable[[Here], Iterable[Line]]

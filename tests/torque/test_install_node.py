@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator
 
 import pytest
 from submission_kit import FRONT, PREFIX, TORQUE_VM, SubmitHost, submit_host
-from torque_kit import mom_pid, output, qsub, run_job, wait_for_state
+from torque_kit import (
+    mom_pid,
+    node_state,
+    output,
+    qsub,
+    real_qsub,
+    run_job,
+    settings,
+    wait_for_state,
+)
 
-from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.lab import HEAD, Lab
 from nornir_torque_vm.lab.files import SPOOL
 
 __all__ = ["submit_host"]
 pytestmark = pytest.mark.torque
 
 INSTALL = (TORQUE_VM, "install", "node", "--prefix", PREFIX)
-BUSY = ("mom_logs", "mom_priv/jobs", "mom_priv/mom.lock", "aux", "spool", "undelivered", "checkpoint")
-"""What a MOM itself changes, below its spool directory."""
+BUSY = (
+    "client_logs",
+    "mom_logs",
+    "mom_priv/jobs",
+    "mom_priv/mom.lock",
+    "aux",
+    "spool",
+    "undelivered",
+    "checkpoint",
+)
+OTHERS = (*(f"{SPOOL}/{name}" for name in BUSY), "/srv/torque-vm/images")
+"""What a MOM itself changes, and the images of all labs."""
 GUEST_SECONDS = 150.0
 
 
@@ -26,10 +46,17 @@ def state(lab: Lab, node: str) -> dict[str, tuple[int, str]]:
     """Files and directories of a node that installing could touch: mode and content's digest."""
     root = lab.root(node)
     found = {}
-    for folder in (SPOOL, "/etc", "/opt", "/srv/torque-vm", "/run/torque-vm", "/var/lib/torque-vm", "/root"):
+    for folder in (
+        SPOOL,
+        "/etc/torque-vm",
+        "/srv/torque-vm",
+        "/run/torque-vm",
+        "/var/lib/torque-vm",
+        "/root",
+    ):
         for path in (root / folder[1:]).rglob("*"):
             name = f"/{path.relative_to(root)}"
-            if not any(name.startswith(f"{SPOOL}/{busy}") for busy in BUSY) and not path.is_symlink():
+            if not name.startswith(OTHERS) and not path.is_symlink():
                 content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
                 found[name] = (path.stat().st_mode, content)
     return found
@@ -74,6 +101,37 @@ def test_a_job_with_vm_runs_in_guests_on_all_nodes(site: Site) -> None:
     done = wait_for_state(site.lab, job, seconds=GUEST_SECONDS)
     assert output(site.lab, done).strip() == f"j{job.partition('.')[0]}-r0", output(site.lab, done, "Error")
     assert done["exit_status"] == "37"
+
+
+def test_the_doctor_finds_nothing_wrong(site: Site) -> None:
+    """With MOMs that run; on the head it looks at what a submit host has."""
+    lab = site.lab
+    with settings(lab, {"real_qsub_on_nodes": real_qsub(lab)}, *lab.node_names):
+        done = lab.run("node1", [TORQUE_VM, "doctor", "--json", *lab.node_names], seconds=90.0)
+    hosts = {host["host"]: host["lines"] for host in json.loads(done.stdout)["hosts"]}
+    assert set(hosts) == set(lab.node_names)
+    assert [line for lines in hosts.values() for line in lines if line["mark"] != "ok"] == []
+    done = lab.run(HEAD, [TORQUE_VM, "doctor", "--json", "--prefix", PREFIX], seconds=90.0, check=False)
+    ((head,),) = [json.loads(done.stdout)["hosts"]]
+    marks = {line["subject"]: line["mark"] for line in head["lines"]}
+    assert (marks["submit filter"], marks["compiled settings"]) == ("ok", "ok")
+    assert "kvm" not in marks
+
+
+def test_the_server_is_told_what_it_does_not_know(site: Site) -> None:
+    """The lab's nodes have the property, and completed jobs are kept; the nodes' root is no operator yet."""
+    install = [TORQUE_VM, "install", "server", *site.lab.node_names]
+    lines = [f"qmgr -c 'set server operators += root@{node}'" for node in site.lab.node_names]
+    try:
+        assert site.lab.run(HEAD, install).stdout.splitlines() == lines
+        assert site.lab.run(HEAD, [*install, "--apply"]).stdout.splitlines() == lines
+        assert site.lab.run(HEAD, install).stdout == "nothing to do\n"
+        site.lab.run("node2", ["pbsnodes", "-o", "-N", "a note", "node2"])
+        assert "offline" in node_state(site.lab, "node2")
+    finally:
+        site.lab.run(HEAD, ["pbsnodes", "-c", "node2"])
+        for node in site.lab.node_names:
+            site.lab.run(HEAD, ["qmgr", "-c", f"set server operators -= root@{node}"])
 
 
 def test_the_same_command_again_has_nothing_to_do(site: Site) -> None:

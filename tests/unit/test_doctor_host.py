@@ -96,8 +96,11 @@ def test_nodes_are_opened_from_here(place: Here) -> None:
 
 def test_a_host_without_a_mom_is_not_looked_at_as_a_node(place: Here, host: NodeHost) -> None:
     """A submit host has no KVM and needs none."""
-    shutil.rmtree(host.path("spool/mom_priv"))
+    assert place.is_node
+    host.config.unlink()
     assert set(checks_of(place)) == set(here.EVERYWHERE)
+    host.give("spool/mom_priv/mom.lock", "4711\n")
+    assert place.is_node
 
 
 def test_a_submit_host_has_its_filter_and_fresh_settings(place: Here, host: NodeHost) -> None:
