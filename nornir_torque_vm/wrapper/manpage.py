@@ -58,8 +58,7 @@ def _description() -> Iterator[str]:
         "`vsub` is qsub(1) of TORQUE with one more option, `-vm`. A job with it runs inside virtual "
         "machines, called guests, which are booted for this job on the nodes TORQUE gives it, and destroyed "
         "after it. The job script stays what it is: it starts in the first guest, with its output, its "
-        "arguments and its signals. Interactive jobs are submitted with their request, but nodes do not "
-        "start them in guests yet."
+        "arguments, its signals and, for an interactive job, the terminal."
     )
     yield paragraph(
         "Without `-vm`, on the command line or in the script, the real `qsub` gets exactly the words that "
