@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,16 @@ from nornir_torque_vm.lab.layout import cache_dir
 # How long one example takes says something about the machine's other work, not about the code.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
+
+# A run in the background (nohup, "&" of a shell) ignores these, and so would every process it starts:
+# jobs in guests would seem to lose signals that nobody took from them.
+for _number, _handler in (
+    (signal.SIGINT, signal.default_int_handler),
+    (signal.SIGQUIT, signal.SIG_DFL),
+    (signal.SIGHUP, signal.SIG_DFL),
+):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 
 
 def why_not() -> str:
