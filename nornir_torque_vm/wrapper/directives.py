@@ -80,6 +80,8 @@ class Header:
     directives: tuple[Directive, ...]
     prefix: bytes
     fault: str = ""
+    refused: bool = False
+    """Whether qsub refuses the script for its ``fault``, and says so itself."""
 
     @property
     def requests(self) -> list[tuple[int, str]]:
@@ -113,6 +115,7 @@ def read_header(
     """
     marker = os.fsencode(prefix)
     fault = "" if from_stdin else _refusal(script)
+    refused = bool(fault)
     directives: list[Directive] = []
     at, line = 0, 1
     while marker and at < len(script) and not fault:
@@ -129,7 +132,7 @@ def read_header(
             break
         line += script.count(b"\n", at, stop)
         at = stop
-    return Header(tuple(directives), marker, fault)
+    return Header(tuple(directives), marker, fault, refused)
 
 
 def _read_directive(

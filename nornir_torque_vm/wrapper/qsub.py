@@ -142,7 +142,7 @@ class Wrapper:
             self.stdin = inputs.read_stdin()
             call = Call(words, self.stdin.content, "", "stdin", self.posixly_correct)
         found = find_requests(call)
-        return found, refused or found.header.fault.startswith("qsub refuses")
+        return found, refused or found.header.refused
 
     def _submit(self, found: Found, *, dry_run: bool, refused: bool) -> int:
         """Submit a job with guests, or show what would be submitted."""
