@@ -178,11 +178,30 @@ def _read_start(pool_fd: int, pool: str, name: str, subject: str) -> tuple[bytes
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
             raise ImageError(f"{subject} is not a regular file", hint="put the image itself into the pool")
+        _check_writers(os.fstat(pool_fd), status, pool, name)
         return os.pread(fd, HEADER_BYTES, 0), status.st_size
     except OSError as error:
         raise _cannot_open(error, pool_fd, pool, name, subject) from error
     finally:
         os.close(fd)
+
+
+def _check_writers(pool_status: os.stat_result, status: os.stat_result, pool: str, name: str) -> None:
+    """Refuse what users could exchange, or change under the guests of others."""
+    path = f"{pool.rstrip('/')}/{name}"
+    for mode, what in ((pool_status.st_mode, pool), (status.st_mode, path)):
+        if mode & stat.S_IWOTH:
+            raise ImageError(
+                f"{what} can be written by everybody (mode {stat.S_IMODE(mode):04o})",
+                hint=f"chmod o-w {what}",
+                blame=Blame.SITE,
+            )
+    if status.st_uid not in {0, pool_status.st_uid}:
+        raise ImageError(
+            f"{path} belongs to uid {status.st_uid}, neither root nor the owner of the pool",
+            hint=f"look what it is, then: chown root {path}",
+            blame=Blame.SITE,
+        )
 
 
 def _cannot_open(error: OSError, pool_fd: int, pool: str, name: str, subject: str) -> ImageError:
