@@ -12,8 +12,8 @@ import sys
 
 from nornir.core.inventory import Host
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.accounts import owner_named
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.frame import leave

@@ -13,7 +13,7 @@ import time
 
 import libvirt  # noqa: F401 - as the floor, so that its import is on neither clock
 
-from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.frame import leave

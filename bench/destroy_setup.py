@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import libvirt
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.accounts import caller
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.identity import domain_name, guest_name, guest_uuid, mac_address
 from nornir_torque_vm.model import Guest, Job, Shape
 from nornir_torque_vm.render.metadata import job_element

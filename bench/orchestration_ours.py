@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.accounts import caller
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.frame import leave

@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.child import Failed
 from bench.pairs import main, tell
 from bench.ratio import Measured
-from nornir_torque_vm.compiled import compile_settings
+from nornir_torque_vm.config.compiled import compile_settings
 from nornir_torque_vm.sitekit import FRONTS, front_text
 
 NAME = "submit"

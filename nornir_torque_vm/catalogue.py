@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.config.fields import Field, Table
+from nornir_torque_vm.config.kinds import Text
 from nornir_torque_vm.errors import Blame, ImageError
-from nornir_torque_vm.fields import Field, Table
 from nornir_torque_vm.keys import DISTRO, IMAGE_NAME, KEYS
-from nornir_torque_vm.kinds import Text
 from nornir_torque_vm.model import Distro
 
 TYPE_CHECKING = False

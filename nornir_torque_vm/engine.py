@@ -18,19 +18,19 @@ from nornir.core.plugins.connections import ConnectionPlugin, ConnectionPluginRe
 from nornir.core.processor import Processor, Processors
 from nornir.core.task import AggregatedResult, Result
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.guest_ssh import GuestSshConnection
 from nornir_torque_vm.connections.libvirt import LibvirtConnection
 from nornir_torque_vm.connections.node_shell import NodeShellConnection
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.found import FoundGuest
-from nornir_torque_vm.handover import HandOver
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.inventory.hostdata import node_of
 from nornir_torque_vm.inventory.records import guests_inventory
 from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Owner, Plan
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.runners.deadline import DeadlineRunner
-from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.runstate.handover import HandOver
 from nornir_torque_vm.tasks import (
     boot_guest,
     destroy,

@@ -8,9 +8,9 @@ import stat
 from collections.abc import Callable, Iterator
 
 from nornir_torque_vm.catalogue import read_catalogue
-from nornir_torque_vm.configcheck import Finding, Level
+from nornir_torque_vm.config.check import Finding, Level
+from nornir_torque_vm.config.settings import KILL_MARGIN, Settings
 from nornir_torque_vm.errors import SettingsError, TorqueVMError
-from nornir_torque_vm.settings import KILL_MARGIN, Settings
 from nornir_torque_vm.trust import exposure
 from nornir_torque_vm.wrapper.poolimages import look_at_image
 from nornir_torque_vm.wrapper.runtime import is_front, is_server

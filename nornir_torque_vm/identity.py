@@ -28,7 +28,7 @@ def job_slug(job_id: str) -> str:
     """
     match = _JOB_ID.fullmatch(job_id)
     if match is None:
-        from nornir_torque_vm.fields import show  # slow to import, and rarely needed
+        from nornir_torque_vm.config.fields import show  # slow to import, and rarely needed
 
         raise InventoryError(
             f"{show(job_id)} is not a job id", hint="job ids look like 17.server or 17[3].server"

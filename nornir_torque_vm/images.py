@@ -15,13 +15,13 @@ import stat
 
 from nornir_torque_vm.catalogue import Entry, read_catalogue
 from nornir_torque_vm.choose import settle_distro
+from nornir_torque_vm.config.fields import nearest, show
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
-from nornir_torque_vm.fields import nearest, show
 from nornir_torque_vm.keys import IMAGE_NAME
 from nornir_torque_vm.model import Distro, Image
 from nornir_torque_vm.qcow2 import HEADER_BYTES, MAX_SIZE, Header, parse_header
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sizes import format_size
 
 MAX_CHAIN = 8

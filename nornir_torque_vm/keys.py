@@ -5,10 +5,10 @@ The kinds are shared with the settings that give a key's default, so both accept
 
 from __future__ import annotations
 
+from nornir_torque_vm.config.fields import Field, Table
+from nornir_torque_vm.config.filekinds import ImageRef, Pinning, UserFile, UserPath
+from nornir_torque_vm.config.kinds import Bool, Choice, Int, Size, Text
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.fields import Field, Table
-from nornir_torque_vm.filekinds import ImageRef, Pinning, UserFile, UserPath
-from nornir_torque_vm.kinds import Bool, Choice, Int, Size, Text
 from nornir_torque_vm.model import Distro
 from nornir_torque_vm.sizes import UNITS
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import InventoryError
-from nornir_torque_vm.fields import show
 from nornir_torque_vm.model import Node
 
 HOST_PATTERN = r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(?:\.(?!\Z)|\Z))+"

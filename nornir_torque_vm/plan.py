@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import (
     BusyError,
     HypervisorError,
@@ -20,7 +21,6 @@ from nornir_torque_vm.errors import (
 from nornir_torque_vm.identity import domain_name, guest_name, guest_uuid, mac_address
 from nornir_torque_vm.model import Distro, Guest, Image, Job, Node, NodeFacts, Owner, Plan, Shape
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sizes import UNITS, format_size
 
 TYPE_CHECKING = False

@@ -11,17 +11,17 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.gueststats import Figures
-from nornir_torque_vm.history import EVENTS
 from nornir_torque_vm.identity import job_slug, job_tag
-from nornir_torque_vm.joblock import holder
-from nornir_torque_vm.jobrecord import JobRecord
-from nornir_torque_vm.pastjobs import Files, PastJob, State, judge, summary
 from nornir_torque_vm.plan import plan_from_json
-from nornir_torque_vm.rootdir import RootDir
-from nornir_torque_vm.settings import Settings
-from nornir_torque_vm.state import JOBS
+from nornir_torque_vm.runstate.history import EVENTS
+from nornir_torque_vm.runstate.joblock import holder
+from nornir_torque_vm.runstate.jobrecord import JobRecord
+from nornir_torque_vm.runstate.jobstate import JOBS
+from nornir_torque_vm.runstate.pastjobs import Files, PastJob, State, judge, summary
+from nornir_torque_vm.runstate.rootdir import RootDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
+from nornir_torque_vm.config.fields import show
+from nornir_torque_vm.config.kinds import BLANKS
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.fields import show
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.kinds import BLANKS
 from nornir_torque_vm.model import Distro, FileRef
 
 TYPE_CHECKING = False

@@ -13,16 +13,16 @@ import os
 import time
 from collections.abc import Iterable
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import TorqueVMError
-from nornir_torque_vm.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.hooks.frame import log
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import Node
-from nornir_torque_vm.rootdir import RootDir
-from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.runstate.rootdir import RootDir
 from nornir_torque_vm.tasks import destroy
 from nornir_torque_vm.tasks.selection import of_job_id
 

@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command when the one given does not exist."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            from nornir_torque_vm.fields import nearest
+            from nornir_torque_vm.config.fields import nearest
 
             raise click.UsageError(f"there is no command {args[0]!r}: {nearest(args[0], COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)

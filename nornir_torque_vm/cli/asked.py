@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.wrapper.helptext import keys_help
 from nornir_torque_vm.wrapper.inputs import read_user_files, working_directory
 from nornir_torque_vm.wrapper.poolimages import look_at_image

@@ -10,9 +10,10 @@ import click
 from nornir.core.inventory import Inventory
 from nornir.core.task import Result
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.cli.show import show_report
 from nornir_torque_vm.cli.targets import Targets, choose
+from nornir_torque_vm.config import settings as settings_module
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.exitcodes import CliExit, cli_exit
@@ -22,7 +23,6 @@ from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import JobKeys
 from nornir_torque_vm.processors.progress import progress
 from nornir_torque_vm.report import Report
-from nornir_torque_vm.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

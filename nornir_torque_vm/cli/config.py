@@ -13,16 +13,16 @@ import click
 
 from nornir_torque_vm.cli.show import as_json as json_text
 from nornir_torque_vm.cli.show import table
-from nornir_torque_vm.compiled import SOURCE, compile_settings
-from nornir_torque_vm.configcheck import Finding, Level, check_text
-from nornir_torque_vm.configimport import import_settings
+from nornir_torque_vm.config.check import Finding, Level, check_text
+from nornir_torque_vm.config.compiled import SOURCE, compile_settings
+from nornir_torque_vm.config.settings import DEFAULT_PATH, SETTINGS, Settings, read_values, settings_of
+from nornir_torque_vm.config.shellimport import import_settings
+from nornir_torque_vm.config.textfile import write_text
+from nornir_torque_vm.config.tomltext import key_lines, toml_value
 from nornir_torque_vm.errors import SettingsError, StateError
 from nornir_torque_vm.exitcodes import CliExit
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.hostcheck import check_host
-from nornir_torque_vm.settings import DEFAULT_PATH, SETTINGS, Settings, read_values, settings_of
-from nornir_torque_vm.textfile import write_text
-from nornir_torque_vm.tomltext import key_lines, toml_value
 from nornir_torque_vm.trust import exposure
 
 BUILT_IN = "built-in default"

@@ -12,10 +12,10 @@ from typing import Any
 
 import click
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.cli.installing import absolute
 from nornir_torque_vm.cli.show import as_json, table
 from nornir_torque_vm.cli.targets import choose
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.doctor.here import Examination, examine, order
 from nornir_torque_vm.doctor.model import Here, Mark, failed

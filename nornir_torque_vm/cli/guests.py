@@ -16,7 +16,6 @@ from typing import Any
 
 import click
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm import tasks
 from nornir_torque_vm.accounts import caller
 from nornir_torque_vm.cli.asked import read_request, request_option, settled
@@ -24,19 +23,20 @@ from nornir_torque_vm.cli.command import Command
 from nornir_torque_vm.cli.show import as_json as to_json
 from nornir_torque_vm.cli.show import show_report
 from nornir_torque_vm.cli.targets import facts_of, target_options
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.engine import Boot
 from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.exitcodes import cli_exit
 from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.torque import server_of
-from nornir_torque_vm.joblock import job_lock
 from nornir_torque_vm.model import Job, JobKeys, Plan
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.report import HostReport, Report
+from nornir_torque_vm.runstate.joblock import job_lock
+from nornir_torque_vm.runstate.jobstate import JobState
 from nornir_torque_vm.sizes import format_size
 from nornir_torque_vm.sshkeys import make_job_keys
-from nornir_torque_vm.state import JobState
 from nornir_torque_vm.tasks.destroy import Destroyed
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE
 

@@ -9,7 +9,7 @@ import click
 from nornir_torque_vm.cli.install_node import credential, node
 from nornir_torque_vm.cli.install_server import server
 from nornir_torque_vm.cli.installing import absolute, show_plan
-from nornir_torque_vm.compiled import compile_settings
+from nornir_torque_vm.config.compiled import compile_settings
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.install import host, kit
 from nornir_torque_vm.install.execution import carry_out

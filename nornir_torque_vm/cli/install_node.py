@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from nornir_torque_vm.cli.installing import absolute, show_plan
-from nornir_torque_vm.compiled import compile_settings
+from nornir_torque_vm.config.compiled import compile_settings
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InstallError, InventoryError
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.install import credential as credentials
@@ -22,7 +23,6 @@ from nornir_torque_vm.install.model import Action, Verb
 from nornir_torque_vm.install.node import ROLE, TIMER, NodePlaces
 from nornir_torque_vm.install.planning import Plan
 from nornir_torque_vm.nodefile import valid_host
-from nornir_torque_vm.settings import Settings
 
 DEFAULTS = NodePlaces()
 UNIT_SECONDS = 60.0

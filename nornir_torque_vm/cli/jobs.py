@@ -9,12 +9,12 @@ import sys
 
 import click
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.cli.jobtext import chosen, everything, facts, legible, listing, page
 from nornir_torque_vm.cli.show import as_json
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.exitcodes import CliExit
-from nornir_torque_vm.pastjobs import choose
 from nornir_torque_vm.records import details, past_jobs
+from nornir_torque_vm.runstate.pastjobs import choose
 
 NEWEST = 20
 """Attempts that ``torque-vm jobs`` shows when nobody says how many."""

@@ -15,10 +15,10 @@ from nornir_torque_vm.cli.show import table
 from nornir_torque_vm.gueststats import GuestStats
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.nodefile import fold
-from nornir_torque_vm.pastjobs import Files, PastJob, State
 from nornir_torque_vm.plan import plan_to_json
 from nornir_torque_vm.processors.replay import job_timeline, read_events
 from nornir_torque_vm.request import Request
+from nornir_torque_vm.runstate.pastjobs import Files, PastJob, State
 from nornir_torque_vm.timeline import Timeline
 
 TITLES = ("JOB", "ATTEMPT", "OWNER", "STATE", "NODES", "GUESTS", "WHEN", "READY AFTER", "WHY")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import click
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.cli.show import as_json, table
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.exitcodes import CliExit, cli_exit
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 import click
 from nornir.core.processor import Processor
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.accounts import caller
 from nornir_torque_vm.cli.show import as_json, show_report
 from nornir_torque_vm.cli.targets import choose
+from nornir_torque_vm.config import settings as settings_module
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.exitcodes import cli_exit
@@ -30,9 +31,8 @@ from nornir_torque_vm.processors.progress import progress
 from nornir_torque_vm.processors.timeline import TimelineProcessor
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import parse_request
-from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.runstate.jobstate import JobState
 from nornir_torque_vm.sshkeys import make_job_keys
-from nornir_torque_vm.state import JobState
 from nornir_torque_vm.tasks import check_health
 from nornir_torque_vm.threads import await_stragglers
 

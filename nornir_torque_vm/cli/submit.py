@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.cli.asked import read_request, settled
+from nornir_torque_vm.config import settings as settings_module
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.driver.batch import Submission
 from nornir_torque_vm.driver.submitted import nodes_of, resources_of, submission_of
 from nornir_torque_vm.errors import LabError, RequestError
 from nornir_torque_vm.lab import Lab
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.wrapper.nodespec import NodeSpec
 from nornir_torque_vm.wrapper.submission import Call, compose, find_requests
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import click
 from nornir.core.inventory import Host, Inventory
 
+from nornir_torque_vm.config.fields import nearest
 from nornir_torque_vm.errors import InventoryError
-from nornir_torque_vm.fields import nearest
 from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.inventory.torque import TorqueInventory
 from nornir_torque_vm.model import Node

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from nornir_torque_vm.capabilities import parse_capabilities
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.libvirt import lease, mapped
 from nornir_torque_vm.connections.virconnect import HOSTS_PER_CONNECTION, MAX_OPENING
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.doctor.model import Here, Line, fail, ok, text_of, warn
 from nornir_torque_vm.doctor.probe import Proof, prove
-from nornir_torque_vm.settings import Settings
 
 TESTED = {"libvirt": 9_000_000, "the emulator": 7_002_000}
 """Oldest versions this was tested with, as libvirt writes them: 9.0.0 is 9000000."""

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from nornir_torque_vm.configcheck import Finding, Level
+from nornir_torque_vm.config.check import Finding, Level
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import TorqueVMError
-from nornir_torque_vm.settings import Settings
 
 
 class Mark(enum.StrEnum):

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.virconnect import MAX_OPENING
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.doctor.model import Here, Line, fail, ok, text_of, warn
 from nornir_torque_vm.hostcheck import check_host
 from nornir_torque_vm.install.node import TIMER
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sizes import format_size
 from nornir_torque_vm.trust import exposure
 

@@ -9,7 +9,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nornir_torque_vm.compiled import DIRECTORY, read_compiled
+from nornir_torque_vm.config.compiled import DIRECTORY, read_compiled
+from nornir_torque_vm.config.settings import KILL_MARGIN, Settings
 from nornir_torque_vm.doctor.model import Here, Line, fail, failed, ok, text_of, warn
 from nornir_torque_vm.errors import TorqueVMError
 from nornir_torque_vm.hooks.momconfig import job_starter, require_starter
@@ -19,7 +20,6 @@ from nornir_torque_vm.install import mom, torquecfg
 from nornir_torque_vm.install.host import manifest_of
 from nornir_torque_vm.install.node import HOOK_MODE, HOOKS
 from nornir_torque_vm.install.submit_host import ROLE as SUBMIT_HOST
-from nornir_torque_vm.settings import KILL_MARGIN, Settings
 from nornir_torque_vm.sitekit import hook_text
 
 INSTALL = "torque-vm install node"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.driver import slots
 from nornir_torque_vm.hooks.momconfig import job_starter
 from nornir_torque_vm.sitekit import hook_text
-from nornir_torque_vm.textfile import write_text
 
 HOOKS = ("prologue.vm", "prologue.parallel.vm", "epilogue.vm", "epilogue.parallel.vm", "site_hook")
 

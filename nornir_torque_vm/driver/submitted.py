@@ -10,9 +10,9 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.driver.batch import Submission
 from nornir_torque_vm.errors import LabError, RequestError
-from nornir_torque_vm.fields import show
 from nornir_torque_vm.wrapper.directives import read_header
 from nornir_torque_vm.wrapper.getopt import Option, read_words, scan_words
 from nornir_torque_vm.wrapper.nodespec import NodeSpec, read_nodes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from nornir_torque_vm.joblock import start_time
+from nornir_torque_vm.runstate.joblock import start_time
 
 
 def began(pid: int | None = None) -> float:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame
 from nornir_torque_vm.exitcodes import BLAME, RUN, HookExit, Outcome, RunExit
-from nornir_torque_vm.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,19 +11,19 @@ import sys
 import time
 from collections.abc import Sequence
 
-from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm.config import settings as settings_module
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.arguments import HookCall, parse_epilogue
 from nornir_torque_vm.hooks.figures import keep_figures
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
 from nornir_torque_vm.inventory.torque import read_nodefile
-from nornir_torque_vm.joblock import job_lock
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.processors.events import JsonLinesEvents
 from nornir_torque_vm.report import Report
-from nornir_torque_vm.settings import Settings
-from nornir_torque_vm.state import History, JobState
+from nornir_torque_vm.runstate.joblock import job_lock
+from nornir_torque_vm.runstate.jobstate import History, JobState
 
 HOOK = "epilogue"
 

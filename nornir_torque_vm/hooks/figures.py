@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import StateError
 from nornir_torque_vm.gueststats import Figures
-from nornir_torque_vm.history import History
 from nornir_torque_vm.hooks.frame import log, log_unforeseen
 from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.report import Report
-from nornir_torque_vm.rootdir import RootDir
-from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.runstate.history import History
+from nornir_torque_vm.runstate.rootdir import RootDir
 from nornir_torque_vm.tasks.guest_stats import guest_stats
 
 HOOK = "epilogue"

@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from nornir_torque_vm.errors import Blame, StateError, TorqueVMError
-from nornir_torque_vm.handover import HandOver, read_handover
 from nornir_torque_vm.hooks.momtask import MomTask, mom_task
 from nornir_torque_vm.hooks.stdio import say, settle_stdio
 from nornir_torque_vm.hooks.wayin import PASSED_ON, WayIn, send
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.render import entry
 from nornir_torque_vm.render.entry import Entry, File
+from nornir_torque_vm.runstate.handover import HandOver, read_handover
 
 SSH_FAILED = 255
 """ssh's own exit code; a task may end with the same number, so the guest is asked."""

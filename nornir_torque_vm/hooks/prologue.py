@@ -14,8 +14,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from nornir_torque_vm import settings as settings_module
 from nornir_torque_vm.accounts import owner_named
+from nornir_torque_vm.config import settings as settings_module
+from nornir_torque_vm.config.settings import KILL_MARGIN, Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import (
@@ -27,7 +28,6 @@ from nornir_torque_vm.errors import (
     TorqueVMError,
 )
 from nornir_torque_vm.exitcodes import BLAME, HookExit, RunExit, outcome_of
-from nornir_torque_vm.handover import MARKERS, HandOver, Refusal
 from nornir_torque_vm.hooks.arguments import HookCall, parse_prologue
 from nornir_torque_vm.hooks.clock import began as hook_began
 from nornir_torque_vm.hooks.decision import Decision, decide
@@ -37,15 +37,15 @@ from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.hooks.verdict import Verdict
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.torque import read_nodefile, server_of
-from nornir_torque_vm.jobrecord import JobRecord
 from nornir_torque_vm.model import Job, Node
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.processors.events import JsonLinesEvents
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import Request, find_in_resources
-from nornir_torque_vm.settings import KILL_MARGIN, Settings
+from nornir_torque_vm.runstate.handover import MARKERS, HandOver, Refusal
+from nornir_torque_vm.runstate.jobrecord import JobRecord
+from nornir_torque_vm.runstate.jobstate import History, JobState, refuse_job
 from nornir_torque_vm.sshkeys import make_job_keys
-from nornir_torque_vm.state import History, JobState, refuse_job
 from nornir_torque_vm.tasks.check_health import Probe
 from nornir_torque_vm.threads import await_stragglers
 

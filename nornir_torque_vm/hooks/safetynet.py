@@ -29,9 +29,9 @@ def detach() -> None:
 def main() -> None:
     """Entry of ``python -I -m nornir_torque_vm.hooks.safetynet JOB_ID``."""
     detach()
+    from nornir_torque_vm.config.settings import load
     from nornir_torque_vm.hooks.frame import leave, log, log_unforeseen, sentence_of
     from nornir_torque_vm.safetynet import HOOK, SafetyNet
-    from nornir_torque_vm.settings import load
 
     job_id = sys.argv[1]
     try:

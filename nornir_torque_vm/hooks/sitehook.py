@@ -19,12 +19,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nornir_torque_vm.config.settings import Settings, load
 from nornir_torque_vm.errors import SettingsError
 from nornir_torque_vm.exitcodes import HookExit
 from nornir_torque_vm.hooks.clock import began
 from nornir_torque_vm.hooks.frame import leave, log_unforeseen, sentence_of, tell
 from nornir_torque_vm.hooks.stdio import settle_stdio
-from nornir_torque_vm.settings import Settings, load
 
 HOOK = "prologue"
 SWEEPS = 5

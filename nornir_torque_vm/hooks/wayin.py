@@ -12,8 +12,8 @@ import signal
 import subprocess
 
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.handover import HandOver, HandOverGuest
 from nornir_torque_vm.render import entry
+from nornir_torque_vm.runstate.handover import HandOver, HandOverGuest
 
 PASSED_ON = frozenset(
     {

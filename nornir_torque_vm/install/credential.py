@@ -15,10 +15,10 @@ import re
 import shlex
 from urllib.parse import parse_qs, urlsplit
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.install.ground import read_file
 from nornir_torque_vm.install.model import Directory, Edit, File
-from nornir_torque_vm.settings import Settings
 
 KEY, PUBLIC, KNOWN_HOSTS, CLIENT = "id_ed25519", "id_ed25519.pub", "known_hosts", "ssh"
 AUTHORITY, CERTIFICATE, CERTIFICATE_KEY = "cacert.pem", "clientcert.pem", "clientkey.pem"

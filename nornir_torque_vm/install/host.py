@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from nornir_torque_vm import compiled
+from nornir_torque_vm.config import compiled
+from nornir_torque_vm.config.settings import Settings, load
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.install import torquecfg
 from nornir_torque_vm.install.ground import look, read_file, settled
@@ -14,7 +15,6 @@ from nornir_torque_vm.install.manifest import Manifest, read_manifest
 from nornir_torque_vm.install.model import Wanted
 from nornir_torque_vm.install.planning import Plan, plan_install, plan_removal
 from nornir_torque_vm.install.submit_host import FILTER, ROLE, Places, Site, check_removal
-from nornir_torque_vm.settings import Settings, load
 
 LEGACY_FILTER = "/usr/local/sbin/torque_submitfilter"
 """The filter that every TORQUE runs where nothing else is said (TORQUE 6.1.3, qsub_functions.c)."""

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.install import credential as parts
 from nornir_torque_vm.install.credential import Kind
 from nornir_torque_vm.sshkeys import make_key
-from nornir_torque_vm.textfile import write_text
 
 if TYPE_CHECKING:
     from cryptography import x509

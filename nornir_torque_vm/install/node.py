@@ -9,14 +9,14 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InstallError
-from nornir_torque_vm.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.hooks.momconfig import job_starter
 from nornir_torque_vm.install.credential import Credential
 from nornir_torque_vm.install.model import Directory, Edit, File, Wanted
-from nornir_torque_vm.joblock import LOCKS
-from nornir_torque_vm.settings import Settings
-from nornir_torque_vm.state import JOBS
+from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.runstate.joblock import LOCKS
+from nornir_torque_vm.runstate.jobstate import JOBS
 
 ROLE = "node"
 HOOKS = ("prologue.vm", "prologue.parallel.vm", "epilogue.vm", "epilogue.parallel.vm", "site_hook")

@@ -9,8 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from nornir_torque_vm.config.settings import DEFAULT_PATH, Settings, load, loads
 from nornir_torque_vm.errors import InstallError
-from nornir_torque_vm.handover import MARKERS
 from nornir_torque_vm.hooks.momconfig import STARTER_MARK, job_starter
 from nornir_torque_vm.hooks.startercheck import why_not
 from nornir_torque_vm.install.credential import COMMENT, Credential, directory_of, read_credential
@@ -19,7 +19,7 @@ from nornir_torque_vm.install.host import manifest_of, paths_of, plan_here
 from nornir_torque_vm.install.model import File, Verb
 from nornir_torque_vm.install.node import HOOKS, ROLE, NodeKit, NodePlaces, NodeSite, node
 from nornir_torque_vm.install.planning import Plan, plan_removal
-from nornir_torque_vm.settings import DEFAULT_PATH, Settings, load, loads
+from nornir_torque_vm.runstate.handover import MARKERS
 from nornir_torque_vm.sitekit import hook_text, kit_file, starter_text, unit_names, unit_text
 
 ETC = str(Path(DEFAULT_PATH).parent)

@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Mapping
 
+from nornir_torque_vm.config.settings import loads
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.install import torquecfg
 from nornir_torque_vm.install.model import Edit, File, Wanted
 from nornir_torque_vm.install.planning import Plan
-from nornir_torque_vm.settings import loads
 
 ROLE = "submit-host"
 FILTER = "wrapper/submit-filter"

@@ -20,11 +20,11 @@ from nornir.core.inventory import (
     ParentGroups,
 )
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.inventory.hostdata import GUEST, NODE
 from nornir_torque_vm.model import Guest, JobKeys, Node, NodeFacts, Plan
 from nornir_torque_vm.neighbours import NeighbourTable
-from nornir_torque_vm.settings import Settings
 
 NEAR, FAR = 0.05, 0.25
 """Seconds a reading of a node's neighbour table is good for, here and over ssh."""

@@ -17,7 +17,7 @@ neighbours   both, by node    :class:`~nornir_torque_vm.neighbours.NeighbourTabl
 plan         both, defaults   :class:`~nornir_torque_vm.model.Plan`
 job_keys     both, defaults   :class:`~nornir_torque_vm.model.JobKeys`
 image        both, defaults   name of the image
-settings     both, defaults   :class:`~nornir_torque_vm.settings.Settings`, or the path of a file
+settings     both, defaults   :class:`~nornir_torque_vm.config.settings.Settings`, or the path of a file
 ============ ================ =====================================================================
 
 None of them is called like an attribute of Nornir's hosts (``keys`` is one), which ``host.get()`` and
@@ -31,11 +31,11 @@ from typing import TypeVar
 
 from nornir.core.inventory import Host
 
-from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm.config import settings as settings_module
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.model import Guest, JobKeys, Plan
 from nornir_torque_vm.neighbours import NeighbourTable
-from nornir_torque_vm.settings import Settings
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from nornir.core.inventory import Inventory
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.inventory.build import InventoryBuilder
 from nornir_torque_vm.model import Guest, JobKeys, Node, Shape
-from nornir_torque_vm.settings import Settings
 
 
 def guests_inventory(

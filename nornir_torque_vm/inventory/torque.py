@@ -18,12 +18,12 @@ from collections.abc import Sequence
 
 from nornir.core.inventory import Inventory
 
-from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm.config import settings as settings_module
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.model import Job, Node
 from nornir_torque_vm.nodefile import parse_exec_host, parse_nodefile
-from nornir_torque_vm.settings import Settings
 
 
 class TorqueInventory:
@@ -70,7 +70,7 @@ class TorqueInventory:
 
     def _running(self, job_id: str, settings: Settings) -> Inventory | None:
         """The inventory of a job that this mother superior has started; None when it has not."""
-        from nornir_torque_vm.state import JobState
+        from nornir_torque_vm.runstate.jobstate import JobState
 
         state = JobState.find(settings.run_dir, job_id)
         plan = state.plan() if state else None

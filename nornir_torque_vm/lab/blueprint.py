@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from nornir_torque_vm.config.settings import loads
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.lab import files, spec, torque, tree
 from nornir_torque_vm.lab.files import Directory, File
 from nornir_torque_vm.lab.layout import HEAD, HEAD_NODE, SWITCH, LabNode, LabPaths
@@ -15,8 +17,6 @@ from nornir_torque_vm.lab.pki import LabKeys
 from nornir_torque_vm.lab.spec import Batch, HostSpec
 from nornir_torque_vm.lab.tools import Sshd
 from nornir_torque_vm.lab.torque import Torque
-from nornir_torque_vm.settings import loads
-from nornir_torque_vm.textfile import write_text
 
 SHARED = tuple(d for d in files.DIRECTORIES if d.path.startswith("/home"))
 

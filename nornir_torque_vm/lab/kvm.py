@@ -12,8 +12,8 @@ import select
 import subprocess
 from pathlib import Path
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.textfile import write_text
 
 DEVICE = Path("/dev/kvm")
 QEMU = "/usr/bin/qemu-system-x86_64"

@@ -14,10 +14,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.lab.layout import LabNode
 from nornir_torque_vm.model import KeyPair
 from nornir_torque_vm.sshkeys import make_key
-from nornir_torque_vm.textfile import write_text
 
 if TYPE_CHECKING:
     from cryptography import x509

@@ -7,8 +7,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.lab.processes import PROC, alive, serving
-from nornir_torque_vm.textfile import write_text
 
 NSENTER = ("/usr/bin/nsenter", "--mount", "--net", "--uts", "--pid")
 

@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.errors import LabError
 from nornir_torque_vm.lab.files import DIRECTORIES, LINKS, Directory, File
 from nornir_torque_vm.lab.spec import MACHINE_ETC
-from nornir_torque_vm.textfile import write_text
 
 
 def write_tree(root: Path, files: Iterable[File], more: Iterable[Directory] = ()) -> None:

@@ -12,12 +12,12 @@ from nornir.core.task import Result, Task
 
 from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.found import DOMAIN_PREFIX
-from nornir_torque_vm.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.hostdata import node_of
-from nornir_torque_vm.joblock import LOCKS
-from nornir_torque_vm.rootdir import RootDir
-from nornir_torque_vm.state import JOBS, JobState
+from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.runstate.joblock import LOCKS
+from nornir_torque_vm.runstate.jobstate import JOBS, JobState
+from nornir_torque_vm.runstate.rootdir import RootDir
 from nornir_torque_vm.tasks.common import connection, our_guests, storage_of
 
 _DOMAIN = re.compile(r"tvm-([0-9]+(?:-[0-9]+)?)-a[0-9]+-r[0-9]+-[0-9a-f]{8}")

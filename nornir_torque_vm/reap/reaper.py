@@ -15,23 +15,23 @@ from collections.abc import Callable, Sequence
 
 from nornir.core.inventory import Inventory
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import DeadlineExceeded, StateError, TorqueVMError
 from nornir_torque_vm.exitcodes import cli_exit
-from nornir_torque_vm.history import History
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.build import node_inventory
-from nornir_torque_vm.joblock import job_lock
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.reap.judge import Facts, Server, Verdict, ids_of, judge, judge_by_order, settle
 from nornir_torque_vm.reap.leftovers import Leftovers, by_job, find_in_run_dir, find_on_node, unfinished
 from nornir_torque_vm.reap.qstat import NoAnswer, Qstat
 from nornir_torque_vm.reap.sightings import Sightings
 from nornir_torque_vm.reap.witness import mom_jobs, worker
-from nornir_torque_vm.rootdir import RootDir
-from nornir_torque_vm.settings import Settings
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.runstate.history import History
+from nornir_torque_vm.runstate.joblock import job_lock
+from nornir_torque_vm.runstate.jobstate import JobState
+from nornir_torque_vm.runstate.rootdir import RootDir
 
 LOCK_SECONDS = 2.0
 """How long a lock is waited for: whoever has it longer is at work on the job."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.rootdir import RootDir
+from nornir_torque_vm.runstate.rootdir import RootDir
 
 FILE = "reaper.json"
 """In the run directory; absent when there is nothing to remember."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.joblock import holder
+from nornir_torque_vm.runstate.joblock import holder
 
 _JOB_FILE = re.compile(r"([0-9]+(?:-[0-9]+)?)(?:\..*)?\.JB", re.DOTALL)
 """``17.head.JB``, ``17-3.head.JB``; a long server name is cut."""

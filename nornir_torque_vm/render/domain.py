@@ -13,7 +13,7 @@ from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
 
 if TYPE_CHECKING:
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
 
 TEMPLATE = "domain.xml.j2"
 """Name of the template, built-in or in the site's ``template_dir``."""

@@ -11,8 +11,8 @@ import re
 import shlex
 from typing import Any
 
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.fields import show
 
 # XML 1.0, production 2 (Char); JSON and shells could carry a few more, but a value has to survive all.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

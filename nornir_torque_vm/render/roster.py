@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping
 
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import InventoryError, NoAddress
-from nornir_torque_vm.fields import show
 from nornir_torque_vm.model import JobKeys, Plan
 from nornir_torque_vm.nodefile import valid_host
 from nornir_torque_vm.render.encode import word

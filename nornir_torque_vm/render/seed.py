@@ -15,7 +15,7 @@ from nornir_torque_vm.model import Guest, JobKeys, Owner, Plan
 from nornir_torque_vm.render.encode import json_line
 
 if TYPE_CHECKING:
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
 
 LABEL = "cidata"
 """Volume label by which NoCloud finds its seed."""

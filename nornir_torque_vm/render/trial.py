@@ -14,15 +14,15 @@ from pathlib import Path
 from jinja2 import TemplateError
 from jinja2.meta import find_referenced_templates
 
+from nornir_torque_vm.config.kinds import Hosts
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import SettingsError, TorqueVMError
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.kinds import Hosts
 from nornir_torque_vm.model import Image, Job, Node, Owner
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.render.domain import TEMPLATE, GuestVolumes, domain_xml
 from nornir_torque_vm.render.templates import BUILT_IN, environment, refuse_exposed, template_error
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import Settings
 
 VALIDATOR = "virt-xml-validate"
 """Checks XML by the schemas of the libvirt that is installed; it calls xmllint."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from nornir_torque_vm.config.settings import Settings
     from nornir_torque_vm.model import Image
-    from nornir_torque_vm.settings import Settings
 
 READ_LIMIT = 65536
 """Bytes :meth:`Storage.read` returns at most unless told otherwise."""

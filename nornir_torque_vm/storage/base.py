@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import re
 
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import StorageError
-from nornir_torque_vm.fields import show
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers that mean: no room."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from nornir.core.task import Result, Task
 
-from nornir_torque_vm.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.hostdata import node_of, settings_of
+from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.storage.volumes import POOL, VolumeStorage
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, uri_of
 
@@ -17,7 +17,7 @@ def forget_job(task: Task, job_id: str) -> Result:
     """Remove what tells a node's job starter about a job, through the node's libvirt.
 
     A sister that had marked the job runs no epilogue when the start fails (TF 1.6). The node we are on is
-    left to :class:`~nornir_torque_vm.state.JobState`; libvirt's test driver has no such files.
+    left to :class:`~nornir_torque_vm.runstate.jobstate.JobState`; libvirt's test driver has no such files.
 
     Arguments:
         job_id: ``17.head``

@@ -5,10 +5,10 @@ from __future__ import annotations
 from nornir.core.task import Result, Task
 
 from nornir_torque_vm.deadline import current
-from nornir_torque_vm.handover import HANDOVERS
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.hostdata import node_of, settings_of
 from nornir_torque_vm.model import Owner
+from nornir_torque_vm.runstate.handover import HANDOVERS
 from nornir_torque_vm.storage.volumes import POOL, VolumeStorage
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, uri_of
 
@@ -18,12 +18,12 @@ CONNECTION_NAME = LIBVIRT
 def hand_over(task: Task, job_id: str, text: str, owner: Owner) -> Result:
     """Write a hand-over through a node's libvirt, for the job's owner to read and nobody else.
 
-    The node we are on is left to :class:`~nornir_torque_vm.state.JobState`; libvirt's test driver takes no
-    data. :func:`~nornir_torque_vm.tasks.forget_job` removes it.
+    The node we are on is left to the job's run state; libvirt's test driver takes no data.
+    :func:`~nornir_torque_vm.tasks.forget_job` removes it.
 
     Arguments:
         job_id: ``17.head``
-        text: :meth:`~nornir_torque_vm.handover.HandOver.to_json`
+        text: :meth:`~nornir_torque_vm.runstate.handover.HandOver.to_json`
         owner: whose job it is
 
     Returns:

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from nornir_torque_vm.fields import Field
-from nornir_torque_vm.filekinds import ImageRef, Pinning, UserFile, UserPath
+from nornir_torque_vm.config.fields import Field
+from nornir_torque_vm.config.filekinds import ImageRef, Pinning, UserFile, UserPath
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.wrapper.options import DIRECTORY, FILE, NAMES, OWN_OPTIONS, QSUB_OPTIONS, QsubOption
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shlex
 
+from nornir_torque_vm.config.fields import Field
+from nornir_torque_vm.config.settings import KILL_MARGIN
 from nornir_torque_vm.errors import TorqueVMError
-from nornir_torque_vm.fields import Field
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import FileRef
-from nornir_torque_vm.settings import KILL_MARGIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any
 
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
     from nornir_torque_vm.wrapper.resolve import Resolved
     from nornir_torque_vm.wrapper.submission import Found, Submission
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import textwrap
 
-from nornir_torque_vm.fields import Field
+from nornir_torque_vm.config.fields import Field
+from nornir_torque_vm.config.settings import SETTINGS
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.settings import SETTINGS
 from nornir_torque_vm.wrapper.options import OWN_OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
 
 WIDTH = 96
 """Columns the texts keep within."""

@@ -10,8 +10,8 @@ import dataclasses
 import os
 import stat
 
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.fields import show
 from nornir_torque_vm.model import FileRef
 
 TYPE_CHECKING = False

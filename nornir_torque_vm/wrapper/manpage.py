@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 
 from nornir_torque_vm import __version__
-from nornir_torque_vm.fields import Field
+from nornir_torque_vm.config.fields import Field
+from nornir_torque_vm.config.settings import DEFAULT_PATH
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.settings import DEFAULT_PATH
 from nornir_torque_vm.wrapper.helptext import default_of
 from nornir_torque_vm.wrapper.options import NAMES, OWN_OPTIONS
 from nornir_torque_vm.wrapper.roff import example, heading, inline, item, page, paragraph, section

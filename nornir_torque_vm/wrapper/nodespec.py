@@ -16,8 +16,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.fields import show
 
 LARGEST, MOST_DIGITS = (1 << 31) - 1, 79
 """What TORQUE reads of a number: this many digits, with atoi. Others come out as another number."""

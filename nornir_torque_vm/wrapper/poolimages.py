@@ -18,7 +18,7 @@ from nornir_torque_vm.wrapper.resolve import CATALOGUE, COMMAND_LINE, FILE_NAME,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
     from nornir_torque_vm.wrapper.resolve import Values
 
 _ORIGINS = {"the image catalogue": CATALOGUE, "its file name": FILE_NAME}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
     from nornir_torque_vm.wrapper.resolve import Values
     from nornir_torque_vm.wrapper.submission import Found, Submission
 

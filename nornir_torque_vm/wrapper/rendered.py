@@ -18,7 +18,7 @@ from nornir_torque_vm.render.seed import seed_files
 from nornir_torque_vm.tasks.volumes import console_name, overlay_name, seed_name
 
 if TYPE_CHECKING:
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
     from nornir_torque_vm.wrapper.submission import Submission
 
 NODE, SERVER = "NODE", "SERVER"

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.config.guests import OWN_IMAGES_PENDING
 from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import Distro
 from nornir_torque_vm.request import Request, parse_request
-from nornir_torque_vm.settings_guests import OWN_IMAGES_PENDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
 
     Values = dict[str, tuple[Any, str]]
     """Key → value and where it comes from."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.fields import show
 from nornir_torque_vm.wrapper.nodespec import NodeSpec, read_nodes
 from nornir_torque_vm.wrapper.qsubsize import read_size, write_size
 from nornir_torque_vm.wrapper.resourcelist import check_fits, read_resources, resource_list_size

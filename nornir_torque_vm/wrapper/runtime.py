@@ -9,16 +9,16 @@ import errno
 import os
 import signal
 
+from nornir_torque_vm.config.fields import show
+from nornir_torque_vm.config.kinds import Bool
 from nornir_torque_vm.errors import RequestError, SettingsError
-from nornir_torque_vm.fields import show
-from nornir_torque_vm.kinds import Bool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
 
 DISABLE_NAMES = ("DISABLE_MIKELANGELO_HPC_STACK", "DISABLE_MIKELANGELO_HPCSTACK")
 """Environment variables that switch the wrapper off; the second is the earlier system's spelling."""
@@ -36,12 +36,12 @@ def open_settings(etc: str) -> Settings:
 
     :raises SettingsError: a file that cannot be used.
     """
-    from nornir_torque_vm.compiled import read_compiled
+    from nornir_torque_vm.config.compiled import read_compiled
 
     compiled = read_compiled(etc)
     if compiled is not None:
         return compiled
-    from nornir_torque_vm.settings import Settings, load
+    from nornir_torque_vm.config.settings import Settings, load
 
     path = f"{etc}/settings.toml"
     return load(path) if os.path.lexists(path) else Settings()

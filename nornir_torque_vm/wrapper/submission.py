@@ -21,8 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from nornir_torque_vm.config.settings import Settings
     from nornir_torque_vm.request import Request
-    from nornir_torque_vm.settings import Settings
 
 JOB_TYPE = ("-T", "vm")
 """Makes nodes run ``prologue.vm`` and ``epilogue.vm``."""

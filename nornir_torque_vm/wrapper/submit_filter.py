@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
 
 PREFIX = "#PBS"
 """What directives begin with unless ``-C`` says otherwise."""

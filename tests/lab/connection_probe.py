@@ -18,13 +18,13 @@ from nornir.core.inventory import ConnectionOptions, Defaults, Groups, Host, Hos
 from nornir.core.plugins.connections import ConnectionPluginRegister
 from nornir.core.task import Result, Task
 
+from nornir_torque_vm.config.settings import load
 from nornir_torque_vm.connections import virconnect
 from nornir_torque_vm.connections.guest_ssh import GuestSshConnection
 from nornir_torque_vm.connections.libvirt import LibvirtConnection, mapped
 from nornir_torque_vm.connections.node_shell import NodeShellConnection, pool
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.runners.deadline import DeadlineRunner
-from nornir_torque_vm.settings import load
 from nornir_torque_vm.threads import stragglers
 
 logging.getLogger("nornir").addHandler(logging.NullHandler())  # else failing tasks print tracebacks

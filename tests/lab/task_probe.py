@@ -17,11 +17,11 @@ from nornir import InitNornir
 from nornir.core import Nornir
 from nornir.core.task import Task
 
+from nornir_torque_vm.config.settings import load
 from nornir_torque_vm.errors import NotHealthy
 from nornir_torque_vm.inventory.records import guests_inventory
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.runners.deadline import DeadlineRunner
-from nornir_torque_vm.settings import load
 from nornir_torque_vm.tasks import (
     boot_guest,
     check_health,

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from driving import TORQUE_VM, command, leftovers, shell, wait_for
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.exitcodes import CliExit
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.lab.files import SPOOL, toml
-from nornir_torque_vm.textfile import write_text
 
 pytestmark = pytest.mark.lab
 

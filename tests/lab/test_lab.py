@@ -153,7 +153,7 @@ class TestUp:
         lab.run("node1", [*written])
         assert (lab.root("node1") / "home/alice/x").stat().st_uid == 2001
         (lab.root("node1") / "home/alice/x").unlink()
-        import_it = "import nornir_torque_vm.settings as s; print(s.load().bridge)"
+        import_it = "import nornir_torque_vm.config.settings as s; print(s.load().bridge)"
         assert lab.run("node1", [sys.executable, "-I", "-c", import_it]).stdout == "br0\n"
 
     def test_again_keeps_everything(self, lab: Lab) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nornir_torque_vm.compiled import compile_settings
+from nornir_torque_vm.config.compiled import compile_settings
 from nornir_torque_vm.guestimages import apt
 from nornir_torque_vm.guestimages.tool import run
 from nornir_torque_vm.lab.layout import cache_dir

@@ -11,9 +11,9 @@ import pytest
 from driving import SMALL, command, leftovers, shell, wait_for
 
 from nornir_torque_vm.driver.deploy import deploy_hooks
-from nornir_torque_vm.joblock import Holder
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.request import parse_request
+from nornir_torque_vm.runstate.joblock import Holder
 
 pytestmark = pytest.mark.lab
 

@@ -184,7 +184,7 @@ class TestSite:
 
     def test_settings_change_for_a_while(self, torque_lab: Lab) -> None:
         """On the head and the nodes, for whoever reads them there, also the user."""
-        code = "from nornir_torque_vm.settings import load; print(load().timeout)"
+        code = "from nornir_torque_vm.config.settings import load; print(load().timeout)"
         argv = [sys.executable, "-I", "-c", code]
         with settings(torque_lab, {"timeout": 77}):
             assert user_run(torque_lab, argv).stdout == "77.0\n"

@@ -23,11 +23,11 @@ from torque_kit import (
 )
 
 from nornir_torque_vm.driver.deploy import deploy_hooks
-from nornir_torque_vm.joblock import Holder
 from nornir_torque_vm.lab import HEAD, Lab
 from nornir_torque_vm.lab.files import SPOOL
 from nornir_torque_vm.lab.spec import EXITED
 from nornir_torque_vm.request import parse_request
+from nornir_torque_vm.runstate.joblock import Holder
 from nornir_torque_vm.sitekit import hook_text
 
 pytestmark = pytest.mark.torque

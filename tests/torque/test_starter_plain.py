@@ -18,11 +18,11 @@ from torque_kit import (
 )
 from torque_terminal import Terminal
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.hooks.startercheck import why_not
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.lab.files import SPOOL, USER
 from nornir_torque_vm.sitekit import starter_text
-from nornir_torque_vm.textfile import write_text
 
 pytestmark = pytest.mark.torque
 

@@ -11,11 +11,11 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.lab import HEAD, Lab
 from nornir_torque_vm.lab.files import SPOOL, USER, toml
 from nornir_torque_vm.lab.spec import EXITED
-from nornir_torque_vm.textfile import write_text
 
 JOB_SECONDS = 30.0
 """How long a job without guests may take from its submission to its end."""

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from qcow2_bytes import image_bytes
 
-from nornir_torque_vm.configcheck import Finding, Level
+from nornir_torque_vm.config.check import Finding, Level
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.hostcheck import check_host
 from nornir_torque_vm.render import templates
-from nornir_torque_vm.settings import Settings
 
 
 def forget_templates() -> None:

@@ -18,7 +18,7 @@ from unittest import mock
 from front_kit import executable
 from qsub_kit import Outcome, Recorded, SubmitHost
 
-from nornir_torque_vm.compiled import compile_settings
+from nornir_torque_vm.config.compiled import compile_settings
 from nornir_torque_vm.sitekit import front_text
 from nornir_torque_vm.wrapper import qsub, runtime, submit_filter
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from qsub_kit import SubmitHost
 
-from nornir_torque_vm.compiled import compile_settings
+from nornir_torque_vm.config.compiled import compile_settings
 from nornir_torque_vm.sitekit import front_text
 from nornir_torque_vm.wrapper.directives import Header, read_header
 

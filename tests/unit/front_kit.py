@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from nornir_torque_vm.compiled import compile_settings
+from nornir_torque_vm.config.compiled import compile_settings
 from nornir_torque_vm.sitekit import front_text
 
 SHELLS = {

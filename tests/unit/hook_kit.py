@@ -15,6 +15,7 @@ import pytest
 from qcow2_bytes import image_bytes
 from task_kit import libvirt_error
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.pool import Link
 from nornir_torque_vm.connections.virconnect import pool
 from nornir_torque_vm.deadline import Deadline
@@ -22,7 +23,6 @@ from nornir_torque_vm.hooks.arguments import HookCall
 from nornir_torque_vm.hooks.epilogue import Epilogue
 from nornir_torque_vm.hooks.prologue import Prologue
 from nornir_torque_vm.report import Report
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.tasks.check_health import Probe
 
 NODE_XML = "<node><cpu><active>16</active></cpu><memory>16777216</memory></node>"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.model import Image, Job, JobKeys, KeyPair, Node, Owner, Plan
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import Settings
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.runstate.jobstate import JobState
 
 
 def job(job_id: str = "17[3].head", attempt: int = 1, nonce: str = "0badcafe") -> Job:

@@ -14,6 +14,7 @@ from nornir.core.plugins.connections import ConnectionPluginRegister
 from nornir.core.processor import Processor, Processors
 from nornir.core.task import AggregatedResult
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.guest_ssh import GuestSshConnection
 from nornir_torque_vm.connections.libvirt import LibvirtConnection
 from nornir_torque_vm.connections.node_shell import NodeShellConnection
@@ -22,7 +23,6 @@ from nornir_torque_vm.identity import domain_name, guest_name, guest_uuid, mac_a
 from nornir_torque_vm.inventory.build import build_inventory
 from nornir_torque_vm.model import Guest, Image, Job, JobKeys, Node, Owner, Plan, Shape
 from nornir_torque_vm.runners.deadline import DeadlineRunner
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sshkeys import make_job_keys
 
 logging.getLogger("nornir").addHandler(logging.NullHandler())  # else failing tasks fill the screen

@@ -12,8 +12,8 @@ from cli_kit import BOTH, Run, boot, probed, run
 from hook_kit import JOB, USER, Site, cut_off, site
 
 from nornir_torque_vm.errors import GuestError
-from nornir_torque_vm.joblock import job_lock
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.runstate.joblock import job_lock
+from nornir_torque_vm.runstate.jobstate import JobState
 
 __all__ = ["run", "site"]
 

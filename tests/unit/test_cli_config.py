@@ -14,10 +14,10 @@ from config_kit import Host, forget_templates
 
 from nornir_torque_vm.cli import config
 from nornir_torque_vm.cli.app import outcome
-from nornir_torque_vm.compiled import read_compiled
+from nornir_torque_vm.config.compiled import read_compiled
+from nornir_torque_vm.config.settings import SETTINGS, Settings, loads
+from nornir_torque_vm.config.tomltext import toml_value
 from nornir_torque_vm.render import trial
-from nornir_torque_vm.settings import SETTINGS, Settings, loads
-from nornir_torque_vm.tomltext import toml_value
 
 Run = tuple[int, str, str]
 

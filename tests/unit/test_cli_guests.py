@@ -14,7 +14,7 @@ from nornir_torque_vm.cli import command as command_module
 from nornir_torque_vm.cli.app import outcome
 from nornir_torque_vm.errors import GuestError
 from nornir_torque_vm.processors.base import Event, EventProcessor
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.runstate.jobstate import JobState
 
 __all__ = ["run", "site"]
 

@@ -17,7 +17,7 @@ from test_gueststats import RECORDED
 
 from nornir_torque_vm.cli.app import outcome
 from nornir_torque_vm.errors import RequestError, TorqueVMError
-from nornir_torque_vm.joblock import job_lock
+from nornir_torque_vm.runstate.joblock import job_lock
 
 __all__ = ["site"]
 

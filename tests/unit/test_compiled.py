@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm.compiled import compile_settings, for_fronts, read_compiled, server_patterns
+from nornir_torque_vm.config.compiled import compile_settings, for_fronts, read_compiled, server_patterns
+from nornir_torque_vm.config.kinds import Hosts
+from nornir_torque_vm.config.settings import SETTINGS, Settings, load
 from nornir_torque_vm.errors import SettingsError, StateError
-from nornir_torque_vm.kinds import Hosts
-from nornir_torque_vm.settings import SETTINGS, Settings, load
 from nornir_torque_vm.wrapper.runtime import is_server
 
 WRAPPER = Path(__file__).parents[2] / "wrapper"
@@ -209,7 +209,7 @@ def test_settings_that_change_meanwhile_are_not_compiled(etc: str, monkeypatch: 
             os.utime(fd, ns=(0, 0))
         return real(fd)
 
-    monkeypatch.setattr("nornir_torque_vm.compiled.os.fstat", fstat)
+    monkeypatch.setattr("nornir_torque_vm.config.compiled.os.fstat", fstat)
     with pytest.raises(SettingsError, match="was changed while it was read"):
         compile_settings(etc)
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm.configcheck import Level, check_text
+from nornir_torque_vm.config.check import Level, check_text
+from nornir_torque_vm.config.sample import sample_settings
+from nornir_torque_vm.config.settings import SETTINGS, Settings, loads
+from nornir_torque_vm.config.tomltext import key_lines, toml_comment, toml_value
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.sample import sample_settings
-from nornir_torque_vm.settings import SETTINGS, Settings, loads
-from nornir_torque_vm.tomltext import key_lines, toml_comment, toml_value
 
 
 def said(text: str) -> list[str]:

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from shell_kit import noise, scripts, values
 
-from nornir_torque_vm.configimport import Imported, Line, import_settings
+from nornir_torque_vm.config.obsolete import REASONS
+from nornir_torque_vm.config.settings import SETTINGS, Settings, loads, read_values
+from nornir_torque_vm.config.shellimport import Imported, Line, import_settings
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.obsolete import REASONS
-from nornir_torque_vm.settings import SETTINGS, Settings, loads, read_values
 
 OLD = r"""#!/bin/bash
 set -o nounset;

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from qcow2_bytes import image_bytes
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import StateError, TorqueVMError
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.wrapper import inputs, keytable
 from nornir_torque_vm.wrapper.poolimages import look_at_image
 from nornir_torque_vm.wrapper.qsub import OWN_WORDS

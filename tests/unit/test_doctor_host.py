@@ -14,12 +14,12 @@ from node_kit import NodeHost, host
 
 from nornir_torque_vm.cli.app import outcome
 from nornir_torque_vm.cli.doctor import show
+from nornir_torque_vm.config.settings import load
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.doctor import guests, here, probe, system
 from nornir_torque_vm.doctor.here import Examination, checks_of, examine, order
 from nornir_torque_vm.doctor.model import Here, Line, Mark, fail, ok, warn
 from nornir_torque_vm.errors import DeadlineExceeded, HypervisorUnreachable
-from nornir_torque_vm.settings import load
 
 __all__ = ["host"]
 

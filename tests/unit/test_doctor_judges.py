@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from nornir_torque_vm.configcheck import Finding, Level
+from nornir_torque_vm.config.check import Finding, Level
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.doctor import cluster, guests, system, torque
 from nornir_torque_vm.doctor.cluster import Skew
 from nornir_torque_vm.doctor.model import Line, Mark
 from nornir_torque_vm.doctor.probe import Proof
 from nornir_torque_vm.doctor.system import MIB, Space
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sitekit import hook_text
 
 SETTINGS = Settings()

@@ -14,12 +14,12 @@ from driver_kit import Nodes, nodes
 from hook_kit import Site
 from nornir_kit import eventually
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.driver import deploy, session
 from nornir_torque_vm.driver.batch import Outcome, Submission
 from nornir_torque_vm.driver.session import Ended, Session
 from nornir_torque_vm.processors.base import Event, EventProcessor, Kind
 from nornir_torque_vm.sitekit import hook_text
-from nornir_torque_vm.textfile import write_text
 from nornir_torque_vm.timeline import Timeline
 
 __all__ = ["nodes"]

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nornir_torque_vm.config.fields import SHOWN, Field, Table, nearest, show
+from nornir_torque_vm.config.kinds import Int, Text
 from nornir_torque_vm.errors import RequestError, SettingsError
-from nornir_torque_vm.fields import SHOWN, Field, Table, nearest, show
-from nornir_torque_vm.kinds import Int, Text
 
 TABLE = Table(
     "setting",

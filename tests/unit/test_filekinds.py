@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm.filekinds import ImageRef, Pinning, UserFile, UserPath
+from nornir_torque_vm.config.filekinds import ImageRef, Pinning, UserFile, UserPath
+from nornir_torque_vm.config.kinds import Kind
 from nornir_torque_vm.keys import IMAGE_NAME
-from nornir_torque_vm.kinds import Kind
 from nornir_torque_vm.model import FileRef
 
 DIGEST = "0123456789abcdef" * 4

@@ -13,9 +13,9 @@ from guest_shell import MICRO, Root, needs_busybox, run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.model import Guest, Image, Job, Node, Owner, Plan, Shape
 from nornir_torque_vm.render.seed import seed_files
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sshkeys import make_job_keys
 
 pytestmark = needs_busybox

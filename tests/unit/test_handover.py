@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_torque_vm.errors import InventoryError, NoAddress, RequestError, StateError
-from nornir_torque_vm.handover import HandOver, HandOverGuest, Refusal, read_handover
 from nornir_torque_vm.identity import job_tag
 from nornir_torque_vm.model import Plan
+from nornir_torque_vm.runstate.handover import HandOver, HandOverGuest, Refusal, read_handover
 
 JOB = "17[3].head"
 
@@ -198,7 +198,7 @@ def test_somebody_elses_is_refused(tmp_path: Path) -> None:
 def test_reading_one_needs_neither_nornir_nor_cryptography() -> None:
     """Every task of a job starts with it."""
     code = (
-        "import sys, nornir_torque_vm.handover; "
+        "import sys, nornir_torque_vm.runstate.handover; "
         "sys.exit(bool({'nornir', 'cryptography', 'jinja2', 'tomllib'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

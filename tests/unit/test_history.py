@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm import history as history_module
 from nornir_torque_vm.errors import InventoryError, StateError
-from nornir_torque_vm.history import History
 from nornir_torque_vm.plan import plan_from_json
 from nornir_torque_vm.report import HostReport, Report
+from nornir_torque_vm.runstate import history as history_module
+from nornir_torque_vm.runstate.history import History
 from nornir_torque_vm.timeline import Span, Timeline
 
 JOB = "17[3].head"

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame
 from nornir_torque_vm.exitcodes import BLAME, HookExit, Outcome, RunExit
 from nornir_torque_vm.hooks.decision import Decision, decide
-from nornir_torque_vm.settings import Settings
 
 SETTINGS = Settings(max_requeues=2, requeue_pause=7.0)
 OF_THE_SITE = [outcome for outcome, blame in BLAME.items() if blame is Blame.SITE]

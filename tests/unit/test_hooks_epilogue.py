@@ -12,8 +12,8 @@ from hook_kit import JOB, Site, cut_off, site
 
 from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.exitcodes import HookExit, hook_exit
-from nornir_torque_vm.joblock import job_lock
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.runstate.joblock import job_lock
+from nornir_torque_vm.runstate.jobstate import JobState
 
 __all__ = ["site"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import jobs
 import pytest
 
-from nornir_torque_vm.handover import Refusal, read_handover
+from nornir_torque_vm.runstate.handover import Refusal, read_handover
 
 JOB = "17[3].head"
 

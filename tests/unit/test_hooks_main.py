@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hook_kit import JOB, USER, Site, ready, site
 
-from nornir_torque_vm import settings as settings_module
+from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.driver import slots
 from nornir_torque_vm.driver.slots import JobFacts
@@ -145,7 +145,7 @@ def program(site: Site, slot: str, before: str = "") -> list[str]:
     """A hook as a process of its own, with this site's settings and no line in the system's log."""
     code = (
         "import sys, syslog\n"
-        "from nornir_torque_vm import settings\n"
+        "from nornir_torque_vm.config import settings\n"
         f"settings.DEFAULT_PATH = {str(site.settings_file)!r}\n"
         "syslog.syslog = lambda *_: None\n"
         f"from nornir_torque_vm.hooks import {slot} as hook\n"

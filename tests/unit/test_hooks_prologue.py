@@ -23,11 +23,11 @@ from nornir_torque_vm.errors import (
     StateError,
 )
 from nornir_torque_vm.exitcodes import HookExit, RunExit, hook_exit
-from nornir_torque_vm.handover import read_handover
 from nornir_torque_vm.hooks.prologue import Prologue
-from nornir_torque_vm.joblock import holder, job_lock
 from nornir_torque_vm.report import Status
-from nornir_torque_vm.state import History, JobState
+from nornir_torque_vm.runstate.handover import read_handover
+from nornir_torque_vm.runstate.joblock import holder, job_lock
+from nornir_torque_vm.runstate.jobstate import History, JobState
 
 __all__ = ["site"]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 from mom_kit import JOB, MomPriv
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.hooks import sitehook
 from nornir_torque_vm.hooks.clock import began
 from nornir_torque_vm.hooks.sitehook import given_environment, run_site_hook, site_limit, site_prologue
-from nornir_torque_vm.settings import Settings
 
 HANGS = """#!/bin/sh
 sleep TOKEN & sleep TOKEN &

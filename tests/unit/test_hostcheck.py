@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from config_kit import Host, forget_templates
 
-from nornir_torque_vm.configcheck import Level
+from nornir_torque_vm.config.check import Level
+from nornir_torque_vm.config.kinds import Hosts
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.hostcheck import check_host, mom_alarm
-from nornir_torque_vm.kinds import Hosts
 from nornir_torque_vm.render import trial
-from nornir_torque_vm.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 OK, NOTE, WARN, ERROR = Level.OK, Level.NOTE, Level.WARN, Level.ERROR

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from qcow2_bytes import image_bytes
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
 from nornir_torque_vm.images import distro_of, family_of, image_for
 from nornir_torque_vm.model import Distro, Image
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import Settings
 
 
 @pytest.fixture

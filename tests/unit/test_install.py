@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from nornir_torque_vm.cli.app import outcome
-from nornir_torque_vm.compiled import read_compiled
+from nornir_torque_vm.config.compiled import read_compiled
 from nornir_torque_vm.install import execution, ground, host
 from nornir_torque_vm.install.model import Action, Verb
 

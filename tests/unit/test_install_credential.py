@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from node_kit import TLS, NodeHost, host
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.install.credential import Kind, advice, allow, client_text, key_line, kind_of
-from nornir_torque_vm.settings import Settings
 
 __all__ = ["host"]
 

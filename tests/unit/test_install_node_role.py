@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from node_kit import CONFIG, NodeHost, host
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.driver import deploy
 from nornir_torque_vm.errors import InstallError
@@ -21,7 +22,6 @@ from nornir_torque_vm.hooks.momconfig import require_starter
 from nornir_torque_vm.install import execution, mom, node_site
 from nornir_torque_vm.install.model import Edit
 from nornir_torque_vm.install.node import HOOKS, NodePlaces, NodeSite, name_starter
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.sitekit import hook_text, unit_names
 
 __all__ = ["host"]

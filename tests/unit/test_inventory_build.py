@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from nornir.core import Nornir
 from nornir.core.inventory import ConnectionOptions, Host, Hosts, Inventory
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.inventory import hostdata
 from nornir_torque_vm.inventory.build import build_inventory, group_name, is_local, node_inventory
 from nornir_torque_vm.model import Guest, Image, Job, JobKeys, KeyPair, Node, NodeFacts, Owner, Plan, Shape
-from nornir_torque_vm.settings import Settings
 
 OWNER = Owner("alice", 2001, 2001, "alice", "/home/alice")
 JOB = Job("17.head", "head", OWNER)

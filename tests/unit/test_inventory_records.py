@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import HypervisorError
 from nornir_torque_vm.found import FoundGuest, read_domain, state_name, why_dead
 from nornir_torque_vm.inventory import hostdata
 from nornir_torque_vm.inventory.records import guest_from, guests_inventory
 from nornir_torque_vm.model import Guest, Image, Job, JobKeys, KeyPair, Node, Owner, Plan, Shape
 from nornir_torque_vm.render.domain import GuestVolumes, domain_xml
-from nornir_torque_vm.settings import Settings
 
 SETTINGS = Settings()
 JOB = Job("17.head", "head", Owner("alice", 2001, 2001, "alice", "/home/alice"), attempt=2, nonce="0badcafe")

@@ -15,11 +15,11 @@ from nornir.core import Nornir
 from qcow2_bytes import image_bytes
 from task_kit import JOB, World, make_plan, result_of
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import ImageError, InventoryError, RequestError, SettingsError
 from nornir_torque_vm.inventory import hostdata
 from nornir_torque_vm.inventory.torque import TorqueInventory, server_of
-from nornir_torque_vm.settings import Settings
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.runstate.jobstate import JobState
 from nornir_torque_vm.tasks import list_guests, survey
 
 KIT = pathlib.Path(__file__).parents[2] / "inventory"

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from nornir_torque_vm import joblock
 from nornir_torque_vm.deadline import Deadline, current
 from nornir_torque_vm.errors import InventoryError, StateError
-from nornir_torque_vm.joblock import EVERY_ATTEMPT, Holder, holder, job_lock, start_time
+from nornir_torque_vm.runstate import joblock
+from nornir_torque_vm.runstate.joblock import EVERY_ATTEMPT, Holder, holder, job_lock, start_time
 
 JOB = "17[3].head"
 
 HOLD = """
 import signal, sys, time
-from nornir_torque_vm.joblock import job_lock
+from nornir_torque_vm.runstate.joblock import job_lock
 if sys.argv[3:] == ["deaf"]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 else:

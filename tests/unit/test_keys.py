@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
+from nornir_torque_vm.config.settings import SETTINGS
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import Distro, FileRef
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import SETTINGS
 
 
 def test_keys_and_the_request_are_the_same_names() -> None:

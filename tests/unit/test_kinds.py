@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm.kinds import (
+from nornir_torque_vm.config.kinds import (
     AbsPath,
     Bool,
     Choice,

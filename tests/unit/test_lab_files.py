@@ -7,7 +7,7 @@ import tomllib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm import settings
+from nornir_torque_vm.config import settings
 from nornir_torque_vm.lab import files
 from nornir_torque_vm.lab.layout import lab_nodes
 from nornir_torque_vm.lab.pki import LabKeys, NodeKeys

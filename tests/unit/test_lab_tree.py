@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.lab import tree
-from nornir_torque_vm.textfile import write_text
 
 
 def test_a_file_has_its_mode_and_is_replaced_whole(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from nornir_torque_vm.cli.jobtext import (
 )
 from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.gueststats import Figures, GuestStats
-from nornir_torque_vm.jobrecord import JobRecord
-from nornir_torque_vm.pastjobs import Files, PastJob, State, choose, judge, summary
+from nornir_torque_vm.runstate.jobrecord import JobRecord
+from nornir_torque_vm.runstate.pastjobs import Files, PastJob, State, choose, judge, summary
 
 PLAN = jobs.plan()
 

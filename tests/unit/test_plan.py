@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_torque_vm import identity
+from nornir_torque_vm.config.kinds import Hosts
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame, InventoryError, RequestError, StateError
-from nornir_torque_vm.kinds import Hosts
 from nornir_torque_vm.model import Distro, Image, Job, Node, Owner, Plan, Shape
 from nornir_torque_vm.plan import make_plan, plan_from_json, plan_to_json
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import Settings
 
 MiB, GiB = 1 << 20, 1 << 30
 OWNER = Owner("alice", 2001, 2001, "users", "/home/alice", groups=(("chem", 3000), ("gpu", 3001)))

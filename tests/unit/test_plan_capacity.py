@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import BusyError, HypervisorError, RequestError, SettingsError, TorqueVMError
 from nornir_torque_vm.model import Image, Job, Node, NodeFacts, Owner, Plan, Shape
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import Settings
 
 MiB, GiB = 1 << 20, 1 << 30
 JOB = Job("17.head", "head", Owner("alice", 2001, 2001, "users", "/home/alice"))

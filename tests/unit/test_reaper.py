@@ -18,20 +18,20 @@ import pytest
 from task_kit import JOB, World, make_plan
 
 from nornir_torque_vm.cli.app import outcome as command
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import HypervisorUnreachable
-from nornir_torque_vm.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.identity import domain_name
-from nornir_torque_vm.joblock import LOCKS, job_lock
 from nornir_torque_vm.model import Job
 from nornir_torque_vm.reap import reaper as reaper_module
 from nornir_torque_vm.reap.reaper import Case, Fate, Reaper
 from nornir_torque_vm.reap.sightings import FILE, Sightings
 from nornir_torque_vm.reap.witness import mom_jobs, worker
 from nornir_torque_vm.render.metadata import job_element
-from nornir_torque_vm.settings import Settings
+from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.runstate.joblock import LOCKS, job_lock
+from nornir_torque_vm.runstate.jobstate import JOBS, JobState
 from nornir_torque_vm.sitekit import kit_file
-from nornir_torque_vm.state import JOBS, JobState
 from nornir_torque_vm.tasks import boot_guest
 
 SERVER = "Server: head\n    server_state = Active\n    next_job_number = 100\n"
@@ -317,7 +317,7 @@ class TestKept:
         """A prologue in the middle: the server forgot the job at once, by ``qdel -p``."""
         node.leave()
         code = (
-            "import time; from nornir_torque_vm.joblock import job_lock\n"
+            "import time; from nornir_torque_vm.runstate.joblock import job_lock\n"
             f"with job_lock({str(node.run_dir)!r}, '17.head', attempt=1):\n"
             "    print('held', flush=True)\n"
             "    time.sleep(60)"

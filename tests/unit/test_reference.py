@@ -8,10 +8,10 @@ import runpy
 
 import pytest
 
+from nornir_torque_vm.config.obsolete import REASONS
+from nornir_torque_vm.config.reference import reference
+from nornir_torque_vm.config.settings import SETTINGS
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.obsolete import REASONS
-from nornir_torque_vm.reference import reference
-from nornir_torque_vm.settings import SETTINGS
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -23,14 +23,14 @@ def rows() -> list[list[str]]:
 
 
 def test_the_page_is_up_to_date() -> None:
-    """Renew it with ``python -m nornir_torque_vm.reference > docs/configuration.md``."""
+    """Renew it with ``python -m nornir_torque_vm.config.reference > docs/configuration.md``."""
     assert PAGE.read_text(encoding="utf-8") == reference()
 
 
 def test_the_module_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     """That is how it is renewed."""
     with pytest.warns(RuntimeWarning, match="sys.modules"):
-        runpy.run_module("nornir_torque_vm.reference", run_name="__main__")
+        runpy.run_module("nornir_torque_vm.config.reference", run_name="__main__")
     assert capsys.readouterr().out == reference()
 
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from render_kit import ALICE, IMAGE, VOLUMES, cpu_seconds, illegal, legal, owned_by, parse_xml, plan_of
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Plan
 from nornir_torque_vm.render.domain import GuestVolumes, domain_xml
 from nornir_torque_vm.render.metadata import GuestRecord, parse_metadata
-from nornir_torque_vm.settings import Settings
 
 DATA = Path(__file__).parent.parent / "data/render"
 CHAINED = dataclasses.replace(IMAGE, backing=("/srv/torque-vm/images/middle", "/srv/torque-vm/images/lowest"))

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from render_kit import VOLUMES, parse_xml, plan_of
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.render import templates
 from nornir_torque_vm.render.domain import domain_xml
 from nornir_torque_vm.render.templates import BUILT_IN, fill
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.trust import exposure
 
 NAME = "domain.xml.j2"

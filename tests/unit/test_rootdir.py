@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.rootdir import RootDir
+from nornir_torque_vm.runstate.rootdir import RootDir
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 

@@ -8,21 +8,21 @@ import runpy
 
 import pytest
 
-from nornir_torque_vm.sample import sample_settings
-from nornir_torque_vm.settings import SETTINGS, Settings, loads
+from nornir_torque_vm.config.sample import sample_settings
+from nornir_torque_vm.config.settings import SETTINGS, Settings, loads
 
 SAMPLE = pathlib.Path(__file__).parents[2] / "inventory" / "settings.toml"
 
 
 def test_the_sample_of_the_site_kit_is_up_to_date() -> None:
-    """Renew it with ``python -m nornir_torque_vm.sample > inventory/settings.toml``."""
+    """Renew it with ``python -m nornir_torque_vm.config.sample > inventory/settings.toml``."""
     assert SAMPLE.read_text(encoding="utf-8") == sample_settings()
 
 
 def test_the_module_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     """That is how it is renewed."""
     with pytest.warns(RuntimeWarning, match="sys.modules"):
-        runpy.run_module("nornir_torque_vm.sample", run_name="__main__")
+        runpy.run_module("nornir_torque_vm.config.sample", run_name="__main__")
     assert capsys.readouterr().out == sample_settings()
 
 

@@ -27,8 +27,8 @@ from nornir_torque_vm.driver.slots import JobFacts
 from nornir_torque_vm.errors import Blame, ImageError, InventoryError
 from nornir_torque_vm.model import FileRef
 from nornir_torque_vm.request import Request
+from nornir_torque_vm.runstate.jobstate import JobState
 from nornir_torque_vm.sitekit import hook_text
-from nornir_torque_vm.state import JobState
 
 __all__ = ["site"]
 
@@ -82,7 +82,7 @@ def watched(site: Site, home: Path, slot: str) -> list[str]:
     record, job = site.folder / f"{slot}.record", hostile_facts(site, home)
     watch = WATCH.format(names=(str(home), str(site.folder), str(record)), prologue=slot == "prologue")
     code = (
-        "import syslog\nfrom nornir_torque_vm import settings\n"
+        "import syslog\nfrom nornir_torque_vm.config import settings\n"
         f"settings.DEFAULT_PATH = {str(site.settings_file)!r}\nsyslog.syslog = lambda *_: None\n"
         f"from nornir_torque_vm.hooks import {slot} as hook\n{watch}\nhook.main()"
     )

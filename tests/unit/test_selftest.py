@@ -13,8 +13,8 @@ from nornir.core.task import Result, Task
 from nornir_torque_vm.cli import selftest
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import GuestError, NotHealthy
+from nornir_torque_vm.runstate.jobstate import JobState
 from nornir_torque_vm.sshkeys import make_job_keys
-from nornir_torque_vm.state import JobState
 from nornir_torque_vm.tasks.check_health import Health
 
 __all__ = ["run", "site"]

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from nornir_torque_vm import settings as module
+from nornir_torque_vm.config import settings as module
+from nornir_torque_vm.config.fields import setting
+from nornir_torque_vm.config.kinds import Hosts
+from nornir_torque_vm.config.settings import SETTINGS, Settings, load, loads, read_values
 from nornir_torque_vm.errors import Blame, SettingsError
-from nornir_torque_vm.fields import setting
-from nornir_torque_vm.kinds import Hosts
 from nornir_torque_vm.model import AddressSource, Distro
-from nornir_torque_vm.settings import SETTINGS, Settings, load, loads, read_values
 
 DEFAULTS: dict[str, object] = {
     "image_pool": "/srv/torque-vm/images",
@@ -133,7 +133,7 @@ def test_a_file_changes_what_it_names() -> None:
 
 def test_a_setting_carries_its_kind_and_help() -> None:
     """The table is made of what the dataclass fields carry."""
-    from nornir_torque_vm.kinds import Bool
+    from nornir_torque_vm.config.kinds import Bool
 
     kind = Bool()
     made = dataclasses.make_dataclass("Made", [("x", bool, setting(kind, True, "help"))])
@@ -512,7 +512,8 @@ def test_the_pure_modules_stay_lean() -> None:
 
     code = (
         "import sys\n"
-        "from nornir_torque_vm import fields, identity, keys, nodefile, request, settings, sizes\n"
+        "from nornir_torque_vm import identity, keys, nodefile, request, sizes\n"
+        "from nornir_torque_vm.config import fields, settings\n"
         "request.parse_request(['vcpus=2'])\n"
         "print(*sorted(sys.modules))"
     )
@@ -523,7 +524,7 @@ def test_the_pure_modules_stay_lean() -> None:
         check=True,
     )
     loaded = set(done.stdout.split())
-    assert "nornir_torque_vm.settings" in loaded
+    assert "nornir_torque_vm.config.settings" in loaded
     heavy = {
         "asyncio", "difflib", "hashlib", "importlib.metadata", "json", "logging", "pathlib", "subprocess",
         "tempfile", "tomllib", "typing", "urllib.parse", "jinja2", "libvirt", "nornir",

@@ -15,10 +15,10 @@ from jobs import saved, started
 
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import NoAddress, StateError
-from nornir_torque_vm.handover import HandOver, read_handover
 from nornir_torque_vm.identity import job_tag
-from nornir_torque_vm.joblock import holder
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.runstate.handover import HandOver, read_handover
+from nornir_torque_vm.runstate.joblock import holder
+from nornir_torque_vm.runstate.jobstate import JobState
 
 JOB = "17[3].head"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")

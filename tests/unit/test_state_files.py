@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobs import saved
 
-from nornir_torque_vm import state as state_module
 from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.model import JobKeys
-from nornir_torque_vm.state import JobState
+from nornir_torque_vm.runstate import jobstate as state_module
+from nornir_torque_vm.runstate.jobstate import JobState
 
 JOB = "17[3].head"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")

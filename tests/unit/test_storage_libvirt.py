@@ -10,11 +10,11 @@ from typing import Any
 import libvirt
 import pytest
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.virconnect import library
 from nornir_torque_vm.deadline import Deadline, current
 from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, StorageError
 from nornir_torque_vm.model import Image
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.storage import storage_for, volumes
 from nornir_torque_vm.storage.volumes import VolumeStorage
 

@@ -12,10 +12,10 @@ import libvirt
 import pytest
 from storage_contract import Place, StorageContract
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import ImageError, StorageError
 from nornir_torque_vm.model import Image
 from nornir_torque_vm.qcow2 import overlay_bytes
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.storage import Storage, storage_for
 from nornir_torque_vm.storage.local import LocalStorage
 

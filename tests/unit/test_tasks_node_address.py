@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from nornir.core.inventory import ConnectionOptions, Host
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import Node
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.tasks import node_address
 from nornir_torque_vm.tasks.node_address import interface_address, resolve
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qcow2_bytes import image_bytes
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import FileRef
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.wrapper import explain as module
 from nornir_torque_vm.wrapper.explain import explain
 from nornir_torque_vm.wrapper.resolve import ImageFacts, gather, resolve

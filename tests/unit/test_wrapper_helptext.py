@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from nornir_torque_vm.config.settings import SETTINGS, Settings
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.settings import SETTINGS, Settings
 from nornir_torque_vm.wrapper.helptext import WIDTH, command_help, default_of, keys_help
 from nornir_torque_vm.wrapper.options import OWN_OPTIONS
 from nornir_torque_vm.wrapper.qsub import OWN_WORDS

@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 from qsub_kit import MODULE, SubmitHost
 
-from nornir_torque_vm.compiled import compile_settings
+from nornir_torque_vm.config.compiled import compile_settings
 
 ROOT = Path(__file__).parents[2]
 
 OURS = {
-    "catalogue", "choose", "compiled", "errors", "fields", "filekinds", "hooks", "hooks.stdio", "images",
-    "keys", "kinds", "model", "nodefile", "qcow2", "request", "settings", "settings_components",
-    "settings_guests", "settings_hooks", "settings_submit", "sizes", "wrapper", "wrapper.argv",
-    "wrapper.directives",
-    "wrapper.getopt", "wrapper.inputs", "wrapper.nodespec", "wrapper.poolimages", "wrapper.qsub",
-    "wrapper.qsubsize", "wrapper.resolve", "wrapper.resourcelist", "wrapper.resources", "wrapper.runtime",
-    "wrapper.submission",
+    "catalogue", "choose", "config", "config.compiled", "config.components", "config.fields",
+    "config.filekinds", "config.guests", "config.hooks", "config.kinds", "config.settings", "config.submit",
+    "errors", "hooks", "hooks.stdio", "images", "keys", "model", "nodefile", "qcow2", "request", "sizes",
+    "wrapper", "wrapper.argv", "wrapper.directives", "wrapper.getopt", "wrapper.inputs", "wrapper.nodespec",
+    "wrapper.poolimages", "wrapper.qsub", "wrapper.qsubsize", "wrapper.resolve", "wrapper.resourcelist",
+    "wrapper.resources", "wrapper.runtime", "wrapper.submission",
 }  # fmt: skip
 STANDARD = {
     "__future__", "collections", "contextlib", "copyreg", "dataclasses", "enum", "errno", "functools",

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from qcow2_bytes import image_bytes
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame, ImageError, RequestError, TorqueVMError
 from nornir_torque_vm.model import Distro, FileRef
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.wrapper.inputs import (
     MAX_FILE,
     absolute,

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from nornir_torque_vm.config.guests import OWN_IMAGES_PENDING
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import Distro, FileRef
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.settings import Settings
-from nornir_torque_vm.settings_guests import OWN_IMAGES_PENDING
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, ImageFacts, Resolved, gather, resolve
 
 ALL: dict[str, Any] = {"iocm_enabled": True, "vrdma_enabled": True, "unclot_enabled": True}

@@ -345,6 +345,6 @@ def test_reading_resources_is_quick() -> None:
         "print(*sorted(set(sys.modules) - before))"
     )
     run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
-    names = {"errors", "fields", "kinds", "sizes", "wrapper"}
+    names = {"config", "config.fields", "config.kinds", "errors", "sizes", "wrapper"}
     names |= {f"wrapper.{name}" for name in ("nodespec", "qsubsize", "resourcelist", "resources")}
     assert set(run.stdout.split()) == {"nornir_torque_vm", *(f"nornir_torque_vm.{name}" for name in names)}

@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from words_kit import EXAMPLES, options, scripts, words
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.request import Request, find_in_resources
-from nornir_torque_vm.settings import Settings
 from nornir_torque_vm.wrapper.directives import Header, read_header
 from nornir_torque_vm.wrapper.getopt import CommandLine, read_words, scan_words
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, ImageFacts, Resolved, gather, resolve

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from nornir_torque_vm.kinds import BLANKS, AbsPath, Bool, Kind, Text
+from nornir_torque_vm.config.kinds import BLANKS, AbsPath, Bool, Kind, Text
 from nornir_torque_vm.model import FileRef
 
 TYPE_CHECKING = False

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 
+from nornir_torque_vm.config.kinds import Kind
 from nornir_torque_vm.errors import TorqueVMError
-from nornir_torque_vm.kinds import Kind
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The reference of all settings and all ``-vm`` keys, written from the tables that read them.
 
-``python -m nornir_torque_vm.reference > docs/configuration.md`` renews it.
+``python -m nornir_torque_vm.config.reference > docs/configuration.md`` renews it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
-from nornir_torque_vm.fields import Field
+from nornir_torque_vm.config.fields import Field
+from nornir_torque_vm.config.obsolete import REASONS
+from nornir_torque_vm.config.settings import DEFAULT_PATH, SETTINGS, Settings
+from nornir_torque_vm.config.tomltext import toml_value
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.obsolete import REASONS
-from nornir_torque_vm.settings import DEFAULT_PATH, SETTINGS, Settings
-from nornir_torque_vm.tomltext import toml_value
 
 SECTIONS = {
     "GuestSettings": (
@@ -37,7 +37,7 @@ SECTIONS = {
 HEAD = f"""\
 # Configuration reference
 
-Made from the tables in the code by `python -m nornir_torque_vm.reference`; do not edit it here. How to
+Made from the tables in the code by `python -m nornir_torque_vm.config.reference`; do not edit it here. How to
 work with the settings is said in [Administration](administration.md#configuration).
 
 Settings stand in `{DEFAULT_PATH}` (TOML), the same file on submit hosts and nodes. Names count in

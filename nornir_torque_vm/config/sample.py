@@ -1,6 +1,6 @@
 """The sample settings file of the site kit, written from the table of settings.
 
-``python -m nornir_torque_vm.sample > inventory/settings.toml`` renews it.
+``python -m nornir_torque_vm.config.sample > inventory/settings.toml`` renews it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 import sys
 import textwrap
 
-from nornir_torque_vm.fields import Field
-from nornir_torque_vm.settings import DEFAULT_PATH, SETTINGS
+from nornir_torque_vm.config.fields import Field
+from nornir_torque_vm.config.settings import DEFAULT_PATH, SETTINGS
 
 HEAD = f"""\
 # Settings of nornir-torque-vm (TOML). Copy this file to {DEFAULT_PATH}

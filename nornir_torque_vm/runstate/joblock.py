@@ -25,7 +25,7 @@ from nornir_torque_vm import deadline as deadline_module
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import StateError
 from nornir_torque_vm.identity import job_slug
-from nornir_torque_vm.rootdir import RootDir
+from nornir_torque_vm.runstate.rootdir import RootDir
 
 LOCKS = "locks"
 """Subdirectory of the run directory."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from nornir_torque_vm.fields import setting
+from nornir_torque_vm.config.fields import setting
+from nornir_torque_vm.config.kinds import Bool, Choice, HostRegex, Hosts
+from nornir_torque_vm.config.submit import SubmitSettings
 from nornir_torque_vm.keys import CORES, KEYS
-from nornir_torque_vm.kinds import Bool, Choice, HostRegex, Hosts
-from nornir_torque_vm.settings_submit import SubmitSettings
 
 _PENDING = KEYS["iocm"].pending
 

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from nornir_torque_vm.config.fields import show
+from nornir_torque_vm.config.kinds import Hosts
+from nornir_torque_vm.config.settings import SETTINGS, Settings, read_values, settings_of
+from nornir_torque_vm.config.tomltext import Statement, statements, toml_value
 from nornir_torque_vm.errors import SettingsError, TorqueVMError
-from nornir_torque_vm.fields import show
-from nornir_torque_vm.kinds import Hosts
-from nornir_torque_vm.settings import SETTINGS, Settings, read_values, settings_of
-from nornir_torque_vm.tomltext import Statement, statements, toml_value
 
 
 class Level(enum.StrEnum):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from nornir_torque_vm.fields import setting
-from nornir_torque_vm.kinds import AbsPath, Bool, HostRegex, Hosts, Text
+from nornir_torque_vm.config.fields import setting
+from nornir_torque_vm.config.hooks import HookSettings
+from nornir_torque_vm.config.kinds import AbsPath, Bool, HostRegex, Hosts, Text
 from nornir_torque_vm.nodefile import HOST_PATTERN
-from nornir_torque_vm.settings_hooks import HookSettings
 
 _QSUB = "/usr/local/bin/qsub"
 _GPU_MODES = "shared|exclusive|exclusive_thread|exclusive_process|default|reseterr|prohibited"

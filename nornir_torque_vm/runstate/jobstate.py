@@ -23,12 +23,12 @@ from pathlib import Path
 
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.handover import HANDOVERS, MARKERS, HandOver, Refusal
-from nornir_torque_vm.history import History
 from nornir_torque_vm.identity import job_slug, job_tag
-from nornir_torque_vm.joblock import job_lock
 from nornir_torque_vm.model import Job, JobKeys, KeyPair, Owner, Plan
-from nornir_torque_vm.rootdir import RootDir
+from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS, HandOver, Refusal
+from nornir_torque_vm.runstate.history import History
+from nornir_torque_vm.runstate.joblock import job_lock
+from nornir_torque_vm.runstate.rootdir import RootDir
 
 __all__ = ["History", "JobState"]
 
@@ -89,7 +89,7 @@ class JobState:
     def lock(self, deadline: Deadline | None = None) -> contextlib.AbstractContextManager[None]:
         """Hold the lock of the job, all attempts of it; an older attempt's prologue has to leave.
 
-        See :func:`~nornir_torque_vm.joblock.job_lock`.
+        See :func:`~nornir_torque_vm.runstate.joblock.job_lock`.
         """
         return job_lock(
             self.run_dir, self.job.id, attempt=self.job.attempt, deadline=deadline, take_over=True

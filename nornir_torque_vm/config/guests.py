@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from nornir_torque_vm.fields import setting
+from nornir_torque_vm.config.fields import setting
+from nornir_torque_vm.config.kinds import AbsPath, Bool, Int, Text
 from nornir_torque_vm.keys import DISTRO, IMAGE_NAME, KEYS
-from nornir_torque_vm.kinds import AbsPath, Bool, Int, Text
 from nornir_torque_vm.model import Distro
 
 OWN_IMAGES_PENDING = "nodes refuse images outside the pool still"

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 
+from nornir_torque_vm.config.settings import SETTINGS, read_values, settings_of
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.settings import SETTINGS, read_values, settings_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from nornir_torque_vm.settings import Settings
+    from nornir_torque_vm.config.settings import Settings
 
 SOURCE = "settings.toml"
 """Name of the settings file."""
@@ -36,7 +36,7 @@ def compile_settings(etc: str) -> Settings:
     :raises SettingsError: the file cannot be read or used, or was changed meanwhile.
     :raises StateError: the directory belongs to somebody else, or cannot be written.
     """
-    from nornir_torque_vm.rootdir import RootDir
+    from nornir_torque_vm.runstate.rootdir import RootDir
 
     path = f"{etc}/{SOURCE}"
     text, status = _read(path)

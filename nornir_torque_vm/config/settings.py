@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.config.components import ComponentSettings
+from nornir_torque_vm.config.fields import Table, fields_of, setting, show
+from nornir_torque_vm.config.kinds import AbsPath, Bool, Int, Seconds, Text, Words
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.fields import Table, fields_of, setting, show
-from nornir_torque_vm.kinds import AbsPath, Bool, Int, Seconds, Text, Words
 from nornir_torque_vm.model import AddressSource
 from nornir_torque_vm.nodefile import HOST_PATTERN
-from nornir_torque_vm.settings_components import ComponentSettings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from nornir_torque_vm.config.fields import Field, show
+from nornir_torque_vm.config.kinds import Size
+from nornir_torque_vm.config.obsolete import REASONS
+from nornir_torque_vm.config.settings import SETTINGS, settings_of
+from nornir_torque_vm.config.tomltext import toml_comment, toml_value
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.fields import Field, show
-from nornir_torque_vm.kinds import Size
-from nornir_torque_vm.obsolete import REASONS
-from nornir_torque_vm.settings import SETTINGS, settings_of
 from nornir_torque_vm.shell.assignments import Assignment, read_script
 from nornir_torque_vm.shell.variables import Value
-from nornir_torque_vm.tomltext import toml_comment, toml_value
 
 SOURCE_LENGTH = 90
 """Characters of a line of the script that a comment repeats at most."""
@@ -60,7 +60,7 @@ class Imported:
 
 
 def import_settings(text: str, origin: str) -> Imported:
-    """Return a settings file that :func:`~nornir_torque_vm.settings.loads` accepts.
+    """Return a settings file that :func:`~nornir_torque_vm.config.settings.loads` accepts.
 
     What could not be taken over stands in it as a comment that says why.
 

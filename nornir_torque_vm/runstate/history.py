@@ -17,7 +17,7 @@ from pathlib import Path
 from nornir_torque_vm.errors import StateError
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.model import Plan
-from nornir_torque_vm.rootdir import RootDir
+from nornir_torque_vm.runstate.rootdir import RootDir
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

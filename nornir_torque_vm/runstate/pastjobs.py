@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.gueststats import Figures
-from nornir_torque_vm.jobrecord import JobRecord
 from nornir_torque_vm.model import Plan
+from nornir_torque_vm.runstate.jobrecord import JobRecord
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

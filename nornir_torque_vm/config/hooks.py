@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from nornir_torque_vm.fields import setting
-from nornir_torque_vm.kinds import Seconds
-from nornir_torque_vm.settings_guests import GuestSettings
+from nornir_torque_vm.config.fields import setting
+from nornir_torque_vm.config.guests import GuestSettings
+from nornir_torque_vm.config.kinds import Seconds
 
 
 @dataclasses.dataclass(frozen=True)
