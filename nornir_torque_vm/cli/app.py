@@ -40,6 +40,10 @@ COMMANDS = {
     "job": ("nornir_torque_vm.cli.jobs", "Show all that is kept of one job."),
     "jobs": ("nornir_torque_vm.cli.jobs", "List what became of the jobs of this node."),
     "lab": ("nornir_torque_vm.cli.lab", "Bring a cluster in a box up and down, look at it, enter it."),
+    "nodes": (
+        "nornir_torque_vm.cli.nodes",
+        "List the nodes on which jobs failed by the site's fault; put them back.",
+    ),
     "reap": ("nornir_torque_vm.cli.reap", "Remove from this node what jobs left here that are over."),
     "run": ("nornir_torque_vm.cli.run", "Run a job script in guests, without a TORQUE at hand."),
     "selftest": (

@@ -13,7 +13,9 @@ import click
 from nornir_torque_vm.cli.installing import absolute, show_plan
 from nornir_torque_vm.config.compiled import compile_settings
 from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.doctor.model import text_of
 from nornir_torque_vm.errors import InstallError, InventoryError
+from nornir_torque_vm.hooks.momconfig import CHECK_MARK, node_check_script
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.install import credential as credentials
 from nornir_torque_vm.install import mom, node_site
@@ -49,13 +51,19 @@ UNIT_SECONDS = 60.0
     "--units", callback=absolute, metavar="DIR",
     help=f"Where systemd's units go.  [default: {node_site.UNITS}, where systemd runs]",
 )  # fmt: skip
+@click.option(
+    "--node-check",
+    "checked",
+    is_flag=True,
+    help="Have pbs_mom run our node check, by which a faulty node takes itself out.",
+)
 @click.option("--reload", is_flag=True, help="Have pbs_mom read its configuration again (SIGHUP).")
 @click.option("--enable", is_flag=True, help=f"Have systemd start {TIMER}, now and at each boot.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--uninstall", is_flag=True, help="Take away what this command made, and nothing else.")
 def node(
     prefix: str, torque_home: str | None, credential: str | None, authorized_keys: str, units: str | None,
-    reload: bool, enable: bool, dry_run: bool, uninstall: bool,
+    checked: bool, reload: bool, enable: bool, dry_run: bool, uninstall: bool,
 ) -> None:  # fmt: skip
     """Set up a node: the hooks of pbs_mom, the job starter, directories, and the timer of the reaper.
 
@@ -69,7 +77,7 @@ def node(
         remove(places, settings, reload=reload, dry_run=dry_run)
         return
     plan = node_site.plan_node(
-        places, settings, sample, credential=credential or "", authorized=authorized_keys
+        places, settings, sample, credential=credential or "", authorized=authorized_keys, checked=checked
     )
     if not dry_run:
         starters = (action.content for action in plan.actions if action.path == places.starter)
@@ -83,6 +91,8 @@ def node(
         switch_timer(places, "enable")
     for sentence in advice(places, settings, plan, reload=reload, enable=enable, new=credential is not None):
         say(sentence)
+    if checked and (own := own_check(places, plan)):
+        say(f"pbs_mom runs the site's own node check: let {own} end with a call of {places.check}")
 
 
 def remove(places: NodePlaces, settings: Settings, *, reload: bool, dry_run: bool) -> None:
@@ -128,6 +138,13 @@ def advice(
     if closed:
         said.append(f"users cannot enter {closed}, so no job can be started: chmod o+x {closed}")
     return said
+
+
+def own_check(places: NodePlaces, plan: Plan) -> str:
+    """Path of a node check of the site's that does not call ours; empty when there is none."""
+    script = node_check_script(plan.contents.get(places.config, b"").decode(errors="replace"))
+    text = text_of(Path(script)) if script not in {"", places.check} else CHECK_MARK.decode()
+    return "" if CHECK_MARK.decode() in (text or "") else script
 
 
 def switch_timer(places: NodePlaces, verb: str) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the hooks beside the guests' own: what the site's hooks may take, and the safety net."""
+"""Settings of the hooks beside the guests' own: site hooks' time, the safety net, faulty nodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 
 from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.guests import GuestSettings
-from nornir_torque_vm.config.kinds import Seconds
+from nornir_torque_vm.config.kinds import Int, Seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,4 +23,15 @@ class HookSettings(GuestSettings):
         600.0,
         "time after a job's end in which its first node removes the guests, before the other nodes do it "
         "themselves; longer than prologalarm",
+    )
+    offline_after: int = setting(
+        Int(0, 100),
+        3,
+        "how many failed starts take a node out (pbsnodes -o); a good one counts it anew; 0: never",
+    )
+    offline_within: float = setting(Seconds(60, 604_800), 3600.0, "time within which these count")
+    max_offline_nodes: int = setting(
+        Int(1, 10_000),
+        3,
+        "how many nodes may be out that way at the same time; when more fail, what they share is at fault",
     )

@@ -27,6 +27,7 @@ ON_NODES: Mapping[str, Check] = {
     "prologalarm": torque.prologalarm,
     "job starter": torque.starter,
     "hooks": torque.hooks,
+    "faults": torque.faults,
     "sshd": system.sshd,
     "space": system.space,
     "reaper": system.timer,

@@ -13,6 +13,7 @@ from nornir_torque_vm.config.compiled import DIRECTORY, read_compiled
 from nornir_torque_vm.config.settings import KILL_MARGIN, Settings
 from nornir_torque_vm.doctor.model import Here, Line, fail, failed, ok, text_of, warn
 from nornir_torque_vm.errors import TorqueVMError
+from nornir_torque_vm.faults import weight
 from nornir_torque_vm.hooks.momconfig import job_starter, require_starter
 from nornir_torque_vm.hooks.startercheck import why_not
 from nornir_torque_vm.hostcheck import FILTER_MARK, mom_alarm
@@ -20,6 +21,7 @@ from nornir_torque_vm.install import mom, torquecfg
 from nornir_torque_vm.install.host import manifest_of
 from nornir_torque_vm.install.node import HOOK_MODE, HOOKS
 from nornir_torque_vm.install.submit_host import ROLE as SUBMIT_HOST
+from nornir_torque_vm.runstate.faultrecord import FaultRecords, out_here
 from nornir_torque_vm.sitekit import hook_text
 
 INSTALL = "torque-vm install node"
@@ -114,6 +116,22 @@ def _python(text: str) -> str:
     found = re.search(r"^PYTHON=(.+)$", text, re.MULTILINE)
     words = shlex.split(found[1]) if found else []
     return words[0] if words else ""
+
+
+def faults(here: Here) -> Iterator[Line]:
+    """Whether jobs failed on nodes lately, as seen from here, and whether this one took itself out."""
+    subject, own = "faults", out_here(here.settings.run_dir)
+    if own:
+        cure = f"mend it, then: torque-vm nodes --clear {here.hostname}"
+        yield fail(subject, f"this node took itself out: {own}", cure)
+    held = {node: weight(found) for node, found in FaultRecords(here.settings.history_dir).all().items()}
+    if held:
+        text = ", ".join(f"{node} ({count})" for node, count in sorted(held.items()))
+        limit = here.settings.offline_after
+        until = f"; at {limit} a node is taken out" if limit else ""
+        yield warn(subject, f"starts failed on {text}{until}", "torque-vm nodes says why")
+    if not held and not own:
+        yield ok(subject, "nothing is held against any node here")
 
 
 def submit_filter(here: Here) -> Iterator[Line]:

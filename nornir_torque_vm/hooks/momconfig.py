@@ -1,6 +1,6 @@
-"""What a hook has to know of its MOM's configuration: whether jobs are started by our job starter.
+"""What a hook has to know of its MOM's configuration: what starts jobs, and what looks after the node.
 
-Without it a VM job would run on bare metal, whatever the prologue does.
+Without our job starter a VM job would run on bare metal, whatever the prologue does.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from nornir_torque_vm.errors import SettingsError
 
 STARTER_MARK = b"nornir_torque_vm.hooks.job_starter"
 """Occurs in every copy of our job starter."""
+CHECK_MARK = b"hooks/node_check"
+"""Occurs in our node check, and in a site's own that calls it."""
 _LIMIT = 1 << 20
 """Bytes of a file that are looked at."""
 
@@ -31,10 +33,25 @@ def require_starter(torque_home: str) -> None:
         raise SettingsError(f"the job starter of this node, {starter}, is not ours", hint=cure)
 
 
+def node_check(torque_home: str) -> bool:
+    """Whether this node's pbs_mom runs our node check, by itself or from the site's own."""
+    script = node_check_script(_read(f"{torque_home}/mom_priv/config").decode(errors="replace"))
+    return bool(script) and CHECK_MARK in _read(script)
+
+
 def job_starter(config: str) -> str:
     """Return the path that the last ``$job_starter`` line of a MOM's configuration names; "" for none."""
+    return _named(config, "$job_starter")
+
+
+def node_check_script(config: str) -> str:
+    """Return the path that the last ``$node_check_script`` line names; "" for none."""
+    return _named(config, "$node_check_script")
+
+
+def _named(config: str, name: str) -> str:
     words = [line.split() for line in config.splitlines()]
-    named = [line[1] for line in words if len(line) > 1 and line[0] == "$job_starter"]
+    named = [line[1] for line in words if len(line) > 1 and line[0] == name]
     return named[-1] if named else ""
 
 

@@ -33,6 +33,7 @@ from nornir_torque_vm.hooks.clock import began as hook_began
 from nornir_torque_vm.hooks.decision import Decision, decide
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, run_hook, sentence_of
 from nornir_torque_vm.hooks.momconfig import require_starter
+from nornir_torque_vm.hooks.offlining import Offlining
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.hooks.verdict import Verdict
 from nornir_torque_vm.images import image_for
@@ -78,6 +79,8 @@ class Prologue:
         self.marker = marker
         self.decision = Decision(HookExit.START)
         """What to do about the end of :meth:`run`."""
+        self.ended: Report | BaseException | None = None
+        """How it ended."""
 
     def run(self) -> Report:
         """Start the job's guests and hand them over; on failure leave nothing behind but a refusal.
@@ -95,6 +98,7 @@ class Prologue:
 
     def judge(self, what: Report | BaseException, sentence: str, history: History) -> None:
         """Decide what the end means for the job, and keep it."""
+        self.ended = what
         site = {outcome.name.lower() for outcome, blame in BLAME.items() if blame is Blame.SITE}
         faults = sum(outcome in site for outcome in history.earlier_outcomes())
         self.decision = decide(outcome_of(what), sentence, faults, self.settings)
@@ -243,8 +247,12 @@ def conclude(prologue: Prologue, began: float) -> HookExit:
     decision, settings = prologue.decision, prologue.settings
     if sentence and not decision.refusal:
         say(sentence)
-    left = began + settings.prologalarm - KILL_MARGIN - LAST_WORDS - time.monotonic()
-    pause(min(decision.pause, left))
+    last = Deadline(began + settings.prologalarm - KILL_MARGIN - LAST_WORDS)
+    since = time.monotonic()
+    if prologue.ended is not None:
+        # Before TORQUE starts the job again, so that it does so elsewhere.
+        Offlining(prologue.call, settings, last).judge(prologue.ended)
+    pause(min(decision.pause - (time.monotonic() - since), last.remaining()))
     return decision.exit
 
 

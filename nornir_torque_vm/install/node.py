@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InstallError
-from nornir_torque_vm.hooks.momconfig import job_starter
+from nornir_torque_vm.hooks.momconfig import job_starter, node_check_script
 from nornir_torque_vm.install.credential import Credential
 from nornir_torque_vm.install.model import Directory, Edit, File, Wanted
 from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
@@ -25,6 +25,8 @@ HOOK_MODE, STARTER_MODE = 0o500, 0o555
 """What a MOM takes for root's hooks (TF 1.2); every user's job executes the starter."""
 STARTER = "hooks/job_starter"
 """The job starter, below the prefix: a local path, because every job of the node waits for it."""
+CHECK = "hooks/node_check"
+"""The node check, below the prefix."""
 TIMER = "torque-vm-reap.timer"
 _PLAIN = re.compile(r"(/[A-Za-z0-9_.,@%+:-]+)+")
 
@@ -58,6 +60,11 @@ class NodePlaces:
         """The job starter."""
         return f"{self.prefix}/{STARTER}"
 
+    @property
+    def check(self) -> str:
+        """The node check."""
+        return f"{self.prefix}/{CHECK}"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NodeKit:
@@ -69,6 +76,7 @@ class NodeKit:
 
     hooks: Mapping[str, bytes]
     starter: bytes
+    check: bytes
     units: Mapping[str, bytes]
     settings: bytes
 
@@ -80,12 +88,14 @@ class NodeSite:
     :param config: content of the MOM's configuration; None when there is none.
     :param ours: whether the job starter that it names is one of ours, of whatever installation.
     :param credential: the one that is in place or shall be; None for none.
+    :param checked: whether the MOM shall run our node check.
     """
 
     config: bytes | None
     settings: Settings
     ours: bool = False
     credential: Credential | None = None
+    checked: bool = False
 
 
 def node(places: NodePlaces, kit: NodeKit, site: NodeSite) -> Wanted:
@@ -93,12 +103,13 @@ def node(places: NodePlaces, kit: NodeKit, site: NodeSite) -> Wanted:
 
     :raises InstallError: the MOM has a job starter already, or the settings name another TORQUE.
     """
-    starter = name_starter(places, site)
     credential = site.credential or Credential()
-    edits = tuple(edit for edit in (starter, credential.edit) if edit is not None)
+    named = (name_starter(places, site), name_check(places, site), credential.edit)
+    edits = tuple(edit for edit in named if edit is not None)
     files = (
         *(File(f"{places.mom}/{name}", text, HOOK_MODE) for name, text in kit.hooks.items()),
         File(places.starter, kit.starter, STARTER_MODE),
+        File(places.check, kit.check, HOOK_MODE),
         *(File(f"{places.units}/{name}", text) for name, text in kit.units.items() if places.units),
         *credential.files,
         File(places.settings, kit.settings, sample=True),
@@ -149,3 +160,14 @@ def name_starter(places: NodePlaces, site: NodeSite) -> Edit | None:
         raise InstallError(f"{places.config} names {theirs}, {there}", hint=cure)
     line = b"$job_starter " + places.starter.encode() + b"\n"
     return Edit(places.config, 0, b"", line)
+
+
+def name_check(places: NodePlaces, site: NodeSite) -> Edit | None:
+    """Return the edit of the MOM's configuration after which it runs our node check; None for none.
+
+    A line that is there stays: the site's own check can end with a call of ours.
+    """
+    config = (site.config or b"").decode(errors="replace")
+    if not site.checked or node_check_script(config):
+        return None
+    return Edit(places.config, 0, b"", b"$node_check_script " + places.check.encode() + b"\n")

@@ -17,7 +17,7 @@ from nornir_torque_vm.install.credential import COMMENT, Credential, directory_o
 from nornir_torque_vm.install.ground import look, read_file, settled
 from nornir_torque_vm.install.host import manifest_of, paths_of, plan_here
 from nornir_torque_vm.install.model import File, Verb
-from nornir_torque_vm.install.node import HOOKS, ROLE, NodeKit, NodePlaces, NodeSite, node
+from nornir_torque_vm.install.node import CHECK, HOOKS, ROLE, NodeKit, NodePlaces, NodeSite, node
 from nornir_torque_vm.install.planning import Plan, plan_removal
 from nornir_torque_vm.runstate.handover import MARKERS
 from nornir_torque_vm.sitekit import hook_text, kit_file, starter_text, unit_names, unit_text
@@ -77,15 +77,19 @@ def kit_here(places: NodePlaces, settings: Settings, sample: bytes, python: str 
     return NodeKit(
         {name: hook_text(name, python=python, run_dir=run_dir).encode() for name in HOOKS},
         starter_text(python=python, run_dir=run_dir, mom_config=mom_config).encode(),
+        hook_text(CHECK.rpartition("/")[2], run_dir=run_dir).encode(),
         {name: unit_text(name, python=python).encode() for name in unit_names()},
         sample,
     )
 
 
-def site_here(places: NodePlaces, settings: Settings, source: str, authorized: str) -> NodeSite:
+def site_here(
+    places: NodePlaces, settings: Settings, source: str, authorized: str, *, checked: bool = False
+) -> NodeSite:
     """Return what the node has.
 
     :param source: directory of a credential that is to be put in place; "" to leave what there is.
+    :param checked: whether the MOM shall run our node check.
     :raises InstallError: others than root could exchange it, or the credential cannot be used.
     """
     config = read_file(places.config)
@@ -98,7 +102,7 @@ def site_here(places: NodePlaces, settings: Settings, source: str, authorized: s
         credential = read_credential(source, settings, places.etc, name, authorized)
     else:
         credential = installed_credential(places, settings)
-    return NodeSite(content, settings, ours, credential)
+    return NodeSite(content, settings, ours, credential, checked)
 
 
 def installed_credential(places: NodePlaces, settings: Settings) -> Credential:
@@ -114,14 +118,21 @@ def installed_credential(places: NodePlaces, settings: Settings) -> Credential:
 
 
 def plan_node(
-    places: NodePlaces, settings: Settings, sample: bytes, *, credential: str, authorized: str
+    places: NodePlaces,
+    settings: Settings,
+    sample: bytes,
+    *,
+    credential: str,
+    authorized: str,
+    checked: bool = False,
 ) -> Plan:
     """Return what makes a node of this host; parameters as for :func:`site_here`.
 
     :raises InstallError: something is in the way.
     """
     kit = kit_here(places, settings, sample)
-    return plan_here(node(places, kit, site_here(places, settings, credential, authorized)), places.prefix)
+    site = site_here(places, settings, credential, authorized, checked=checked)
+    return plan_here(node(places, kit, site), places.prefix)
 
 
 def plan_node_removal(places: NodePlaces, settings: Settings) -> Plan:

@@ -16,10 +16,12 @@ from nornir_torque_vm.cli.app import outcome
 from nornir_torque_vm.cli.doctor import show
 from nornir_torque_vm.config.settings import load
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.doctor import guests, here, probe, system
+from nornir_torque_vm.doctor import guests, here, probe, system, torque
 from nornir_torque_vm.doctor.here import Examination, checks_of, examine, order
 from nornir_torque_vm.doctor.model import Here, Line, Mark, fail, ok, warn
 from nornir_torque_vm.errors import DeadlineExceeded, HypervisorUnreachable
+from nornir_torque_vm.faults import Fault
+from nornir_torque_vm.runstate.faultrecord import FaultRecords, take_out_here
 
 __all__ = ["host"]
 
@@ -66,6 +68,20 @@ def test_each_fault_of_a_node_is_a_line(place: Here, host: NodeHost) -> None:
         "hook epilogue.vm", "hook site_hook", "prologalarm", "bridge br0", "job starter",
     }  # fmt: skip
     assert "torque-vm install node --reload" in found["job starter"].cure
+
+
+def test_what_is_held_against_nodes_is_told(place: Here, host: NodeHost) -> None:
+    """Before a node is taken out; and that this one took itself out."""
+    assert lines(place, "faults")["faults"].mark is Mark.OK
+    FaultRecords(place.settings.history_dir).add("node2", Fault(1.0, "17.head", "survey", "x"), 60)
+    (line,) = lines(place, "faults").values()
+    assert (line.mark, line.text) == (Mark.WARN, "starts failed on node2 (1); at 3 a node is taken out")
+    take_out_here(place.settings.run_dir, "torque-vm: it fails")
+    found = examine(place, Deadline.after(30.0), {"faults": torque.faults})
+    assert (found[0].mark, found[0].text) == (
+        Mark.FAIL, "this node took itself out: torque-vm: it fails",
+    )  # fmt: skip
+    assert found[0].cure == f"mend it, then: torque-vm nodes --clear {place.hostname}"
 
 
 def test_a_directory_that_others_can_change_fails(place: Here, host: NodeHost) -> None:

@@ -144,3 +144,17 @@ def test_a_python_that_is_gone_requeues_the_job(kit: Kit, name: str) -> None:
     """Somebody removed the installation: anything but 0 and 1."""
     kit.python.unlink()
     assert kit.run(name, *ARGUMENTS).returncode in {126, 127}
+
+
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
+def test_the_node_check_takes_a_node_out_while_the_word_is_there(tmp_path: Path, shell: list[str]) -> None:
+    """One line that begins with ERROR; silence in all other cases, which for a MOM is good health."""
+    kit = Kit(tmp_path)
+    assert kit.run("node_check", shell=shell).stdout == ""
+    kit.run_dir.mkdir()
+    (kit.run_dir / "out").write_text("torque-vm: 3 failed \\x `id` $(id); put back\nsecond\n")
+    done = kit.run("node_check", shell=shell)
+    assert (done.stdout, done.stderr) == ("ERROR torque-vm: 3 failed \\x `id` $(id); put back\n", "")
+    moved = kit.run_dir.rename(tmp_path / "elsewhere")
+    kit.run_dir.symlink_to(moved)
+    assert kit.run("node_check", shell=shell).stdout == ""

@@ -18,7 +18,7 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.driver import deploy
 from nornir_torque_vm.errors import InstallError
-from nornir_torque_vm.hooks.momconfig import require_starter
+from nornir_torque_vm.hooks.momconfig import node_check, require_starter
 from nornir_torque_vm.install import execution, mom, node_site
 from nornir_torque_vm.install.model import Edit
 from nornir_torque_vm.install.node import HOOKS, NodePlaces, NodeSite, name_starter
@@ -47,6 +47,33 @@ class TestInstalling:
         assert host.config.read_text() == f"{host.line}\n{CONFIG}"
         assert host.mode("opt/hooks/job_starter") == 0o555
         require_starter(str(host.path("spool")))
+
+    def test_the_node_check_is_there_and_the_mom_is_told_of_it_only_if_asked(self, host: NodeHost) -> None:
+        """It costs a process at each report, and most sites give root of the nodes the operator right."""
+        check = host.path("opt/hooks/node_check")
+        host.run()
+        assert "$node_check" not in host.config.read_text()
+        assert f"RUN_DIR={host.path('run/torque-vm')}\n" in check.read_text()
+        assert host.mode("opt/hooks/node_check") == 0o500
+        assert not node_check(str(host.path("spool")))
+        host.run("--node-check")
+        assert f"$node_check_script {check}\n" in host.config.read_text()
+        assert node_check(str(host.path("spool")))
+        assert host.run("--node-check").startswith("nothing to do\n")
+        host.run("--uninstall")
+        assert host.config.read_text() == CONFIG
+        assert not check.exists()
+
+    def test_a_node_check_of_the_sites_own_stays(self, host: NodeHost) -> None:
+        """It can call ours; a MOM takes one."""
+        own = host.give("etc/own_check", "#!/bin/sh\n", 0o755)
+        host.config.write_text(f"{CONFIG}$node_check_script {own}\n")
+        ours = host.path("opt/hooks/node_check")
+        assert f"let {own} end with a call of {ours}" in host.run("--node-check")
+        assert host.config.read_text() == f"{host.line}\n{CONFIG}$node_check_script {own}\n"
+        own.write_text(f"#!/bin/sh\nexec {ours}\n")
+        assert "let " not in host.run("--node-check")
+        assert node_check(str(host.path("spool")))
 
     def test_login_shells_are_those_of_the_moms_configuration(self, host: NodeHost) -> None:
         """The starter does what the MOM would do without one; a change there needs another run."""
