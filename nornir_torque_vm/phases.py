@@ -13,6 +13,7 @@ PHASES: Mapping[str, str] = MappingProxyType(
         "discover_address": "address",
         "check_health": "health",
         "publish_roster": "roster",
+        "hand_over": "hand-over",
         "destroy": "destroy",
     }
 )

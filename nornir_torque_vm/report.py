@@ -176,14 +176,14 @@ class Report:
         return ", ".join(words) or "no host"
 
     def sentences(self) -> tuple[str, ...]:
-        """One line per reason, naming all hosts that share it: ``j17-r[0-3] on node[1-2]: …``.
+        """One line per reason, naming all hosts that share it: ``j17-r[0-3] on node[1-2], start: …``.
 
         Late hosts share theirs when they were late in the same phase, after however many seconds.
         """
-        groups: dict[tuple[Status, str], list[HostReport]] = {}
+        groups: dict[tuple[Status, str, str], list[HostReport]] = {}
         for entry in self.bad:
-            reason = entry.what if entry.status is Status.FAILED else entry.phase
-            groups.setdefault((entry.status, reason), []).append(entry)
+            reason = entry.what if entry.status is Status.FAILED else ""
+            groups.setdefault((entry.status, entry.phase, reason), []).append(entry)
         return tuple(f"{_places(entries)}: {entries[0].what}" for entries in groups.values())
 
     def to_dict(self, *, data: bool = False) -> dict[str, Any]:
@@ -246,10 +246,11 @@ def _root(multi: Sequence[Any]) -> Any:
 
 
 def _places(entries: Sequence[HostReport]) -> str:
-    """Folded host names, and the nodes when the hosts are not nodes themselves."""
+    """Folded host names, the nodes when the hosts are not nodes themselves, and the phase if it is known."""
     hosts = fold(entry.host for entry in entries)
     nodes = fold(entry.node for entry in entries if entry.node not in {"", entry.host})
-    return f"{hosts} on {nodes}" if nodes else hosts
+    place = f"{hosts} on {nodes}" if nodes else hosts
+    return f"{place}, {entries[0].phase}" if entries[0].phase else place
 
 
 def _one_line(text: str) -> str:

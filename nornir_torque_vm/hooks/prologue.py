@@ -200,7 +200,7 @@ class Prologue:
             given = HandOver.of(plan, keys, boot.addresses)
             handed = engine.hand_over(plan.nodes[1:], given, job.owner)
             if not handed.ok:
-                return self.failed(handed, history)
+                return self.failed(Report.combined((boot.report, handed)), history)
             self.deadline.check()
         state.hand_over(plan, keys, boot.addresses)
         history.write("report", boot.report)

@@ -89,7 +89,7 @@ def test_each_attempt_has_its_line(site: Site, run: Run, monkeypatch: pytest.Mon
         site.prologue()
     site.prologue()
     assert states(run("jobs", "--json")) == [(JOB, 2, "running"), (JOB, 1, "site")]
-    assert run("jobs", "--json", "--failed").json["jobs"][0]["sentence"].startswith("node2: ")
+    assert run("jobs", "--json", "--failed").json["jobs"][0]["sentence"].startswith("node2, survey: ")
 
 
 def test_a_prologue_that_is_at_work_is_starting_and_one_that_was_killed_unfinished(

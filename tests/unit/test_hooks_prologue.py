@@ -24,7 +24,7 @@ from nornir_torque_vm.errors import (
 )
 from nornir_torque_vm.exitcodes import HookExit, RunExit, hook_exit
 from nornir_torque_vm.hooks.prologue import Prologue
-from nornir_torque_vm.report import Status
+from nornir_torque_vm.report import Failure, HostReport, Report, Status
 from nornir_torque_vm.runstate.handover import read_handover
 from nornir_torque_vm.runstate.joblock import holder, job_lock
 from nornir_torque_vm.runstate.jobstate import History, JobState
@@ -139,7 +139,7 @@ def test_what_the_site_cannot_mend_is_tried_a_limited_number_of_times(
     assert not site.prologue().ok
     verdict = site.history("verdict.json", 4)
     assert (verdict["hook_exit"], verdict["run_exit"], verdict["refused"]) == (0, 122, True)
-    with pytest.raises(StateError, match=r"node2: .*; given up after 4 attempts$"):
+    with pytest.raises(StateError, match=r"node2, destroy: .*; given up after 4 attempts$"):
         read_handover(site.settings.run_dir, JOB)
 
 
@@ -194,7 +194,7 @@ def test_an_unreachable_node_fails_the_survey_and_is_named(
     report = site.prologue()
     assert hook_exit(report) == HookExit.REQUEUE
     assert [entry.host for entry in report.failed] == ["node2"]
-    assert site.history("verdict.json")["sentence"].startswith("node2: ")
+    assert site.history("verdict.json")["sentence"].startswith("node2, survey: ")
     assert capsys.readouterr().err == "", "what is said to the user is decided at the end"
     assert site.left() == []
 
@@ -218,6 +218,24 @@ def test_one_failed_guest_takes_the_others_with_it(site: Site) -> None:
     report = site.prologue(probe=on_node2)
     assert [entry.error for entry in report.failed] == ["the guest says no"]
     assert hook_exit(report) == HookExit.REQUEUE
+    assert site.left() == []
+
+
+def test_a_sister_that_is_lost_at_the_end_hides_nobody_elses_result(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its guest got ready, so did the others; what failed is the hand-over, and the site is to blame."""
+
+    def lost(*_: object) -> Report:
+        gone = Failure("HypervisorUnreachable", "no answer", "node node2: no answer")
+        return Report((HostReport("node2", "node2", "hand-over", Status.FAILED, failure=gone),))
+
+    monkeypatch.setattr(Engine, "hand_over", lost)
+    assert hook_exit(site.prologue()) == HookExit.REQUEUE
+    kept = {host["host"]: host["status"] for host in site.history("report.json")["hosts"]}
+    assert kept == {"j17-r0": "changed", "j17-r1": "changed", "node2": "failed"}
+    verdict = site.history("verdict.json")
+    assert (verdict["outcome"], verdict["sentence"]) == ("site", "node2, hand-over: no answer")
     assert site.left() == []
 
 

@@ -88,7 +88,7 @@ def test_the_summary_counts_in_a_fixed_order() -> None:
 
 
 def test_hosts_that_failed_alike_share_one_sentence() -> None:
-    """Names fold; guests are followed by their nodes; different sentences stay apart, in order."""
+    """Names fold; guests are followed by their nodes, and by the phase; different sentences stay apart."""
     report = Report(
         (
             failed("j1-r0", "no address", node="n1"),
@@ -97,13 +97,13 @@ def test_hosts_that_failed_alike_share_one_sentence() -> None:
             failed("j1-r3", "no address", node="n2"),
         )
     )
-    assert report.sentences() == ("j1-r[0,3] on n[1-2]: no address", "j1-r1 on n1: crashed")
+    assert report.sentences() == ("j1-r[0,3] on n[1-2], start: no address", "j1-r1 on n1, start: crashed")
 
 
 def test_nodes_are_named_once() -> None:
     """A node is not on itself; a host whose node is unknown stands alone."""
     report = Report((failed("n1", node="n1"), failed("n2", node="n2"), failed("n4")))
-    assert report.sentences() == ("n[1-2,4]: no",)
+    assert report.sentences() == ("n[1-2,4], start: no",)
 
 
 def test_late_hosts_share_a_sentence_per_phase_whatever_their_seconds() -> None:
@@ -115,9 +115,9 @@ def test_late_hosts_share_a_sentence_per_phase_whatever_their_seconds() -> None:
     late.append(failed("g3", "late in check_health after 9.0 s", status=Status.LATE, phase="health"))
     late.append(failed("g4", "late in start_guest after 9.0 s", status=Status.FAILED, phase="start"))
     assert Report(tuple(late)).sentences() == (
-        "g[0-2]: late in start_guest after 9.0 s",
-        "g3: late in check_health after 9.0 s",
-        "g4: late in start_guest after 9.0 s",
+        "g[0-2], start: late in start_guest after 9.0 s",
+        "g3, health: late in check_health after 9.0 s",
+        "g4, start: late in start_guest after 9.0 s",
     )
 
 
