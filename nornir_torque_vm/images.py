@@ -207,8 +207,11 @@ def _check_writers(pool_status: os.stat_result, status: os.stat_result, pool: st
 def _cannot_open(error: OSError, pool_fd: int, pool: str, name: str, subject: str) -> ImageError:
     if error.errno == errno.ENOENT:
         there = sorted(entry for entry in os.listdir(pool_fd) if _NAME.fullmatch(entry))
-        hint = nearest(name, there)[:_HINT_LENGTH] if there else "there is no image at all"
-        return ImageError(f"{subject} does not exist in the image pool {pool}", hint=hint)
+        what = f"{subject} does not exist in the image pool {pool}"
+        if there:
+            return ImageError(what, hint=nearest(name, there)[:_HINT_LENGTH])
+        # What is left where the pool was mounted: no job of anybody's is to blame, and none to be given up.
+        return ImageError(what, hint="there is no image at all: is it mounted?", blame=Blame.SITE)
     if error.errno == errno.ELOOP:
         return ImageError(
             f"{subject} is a symbolic link, which is not followed", hint="put the image itself into the pool"

@@ -83,7 +83,7 @@ def test_no_name_leads_out_of_the_pool(tmp_path_factory: pytest.TempPathFactory,
     empty = tmp_path_factory.getbasetemp() / "empty-pool"
     empty.mkdir(exist_ok=True)
     error = refused(empty, name)
-    assert "is not the name of a file" in error.what or error.hint == "there is no image at all"
+    assert "is not the name of a file" in error.what or error.hint.startswith("there is no image at all")
 
 
 def test_a_missing_image_is_answered_with_the_nearest(pool: Path) -> None:
@@ -95,6 +95,13 @@ def test_a_missing_image_is_answered_with_the_nearest(pool: Path) -> None:
     (pool / "alma.qcow2").touch()
     (pool / ".lock").touch()
     assert refused(pool, "zzz").hint == "known are alma.qcow2, debian.qcow2"
+
+
+def test_an_empty_pool_is_the_sites_fault(tmp_path: Path) -> None:
+    """It is what is left where a pool was mounted: the user's image was there yesterday."""
+    error = refused(tmp_path, "debian.qcow2")
+    assert error.hint == "there is no image at all: is it mounted?"
+    assert error.blame is Blame.SITE
 
 
 def test_a_large_pool_does_not_make_a_large_message(pool: Path) -> None:
