@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -24,6 +25,9 @@ from nornir_torque_vm.errors import DeadlineExceeded, NotHealthy
 from nornir_torque_vm.tasks.common import GUEST_SSH, connection, rounds, where
 from nornir_torque_vm.tasks.discover_address import discover_address
 from nornir_torque_vm.tasks.watch import Watch
+from nornir_torque_vm.threads import Call
+
+T = TypeVar("T")
 
 CONNECTION_NAME = GUEST_SSH
 
@@ -39,6 +43,8 @@ WAIT_FOR_RESULT = (
 up by itself after about 2 s, so that nothing is left behind when we lose patience."""
 WAIT_SECONDS = 10.0
 """How long that may take in a slow guest, before we look whether the guest is still alive."""
+MIND_EVERY = 1.0
+"""Seconds between two looks at whether the guest still lives while a login or cloud-init is waited for."""
 
 _NOT_YET = (SshUnreachable, SshRefused, SshNoBanner, SshAuthFailed, SshHostKeyMismatch)
 """What a booting guest does; a foreign host key too may be there until cloud-init has put ours in place."""
@@ -89,7 +95,7 @@ def check_health(task: Task, command: str = "", probe: Probe | None = None) -> R
           * result (:class:`Health`): how long it took
 
     Raises:
-        GuestDied: the guest crashed, shut down or is gone
+        GuestDied: the guest crashed, panicked, shut down or is gone
         NornirSubTaskError: its address was not found; the subtask's own error is in its result
         NotHealthy: cloud-init reports errors, or the command failed
         DeadlineExceeded: the time is up; the message says what was missing
@@ -100,7 +106,7 @@ def check_health(task: Task, command: str = "", probe: Probe | None = None) -> R
     watch, missing = Watch(task), "nobody looked"
     for attempt in rounds(task):
         try:
-            datasource = _cloud_init(task) if probe is None else _probed(probe, host)
+            datasource = _minding(watch, lambda: _cloud_init(task) if probe is None else _probed(probe, host))
             if datasource is not None:
                 output = _run(task, command) if command else ""
                 health = Health(time.monotonic() - began, attempt + 1, datasource, output)
@@ -111,7 +117,23 @@ def check_health(task: Task, command: str = "", probe: Probe | None = None) -> R
             _hang_up(host)
         watch.check()
     waited = f"not healthy after {time.monotonic() - began:.1f} s"
-    raise DeadlineExceeded(f"{waited}: {missing}", **where(task))
+    raise DeadlineExceeded("; ".join(filter(None, (f"{waited}: {missing}", watch.said()))), **where(task))
+
+
+def _minding(watch: Watch, look: Callable[[], T]) -> T:
+    """Call ``look`` and watch the guest meanwhile: a login to one that has just died takes 15 s.
+
+    :raises GuestDied: it will never be ready; the thread that still waits for it ends by itself.
+    """
+    context = contextvars.copy_context()
+    call = Call(lambda: context.run(look), name="look at a guest").start()
+    while True:
+        try:
+            return call.wait(MIND_EVERY)
+        except TimeoutError:  # or the call's own, when its deadline has passed
+            if call.over:
+                return call.wait(0.0)
+        watch.check()
 
 
 def _probed(probe: Probe, host: Host) -> str | None:

@@ -43,7 +43,7 @@ def discover_address(task: Task, sources: Iterable[str] | None = None) -> Result
           * result (:class:`Address`): the address, also set as the host's ``hostname``
 
     Raises:
-        GuestDied: the guest crashed, shut down or is gone
+        GuestDied: the guest crashed, panicked, shut down or is gone
         NoAddress: no source is left that could know
         DeadlineExceeded: the time is up; the message says what each source said
     """
@@ -62,7 +62,12 @@ def discover_address(task: Task, sources: Iterable[str] | None = None) -> Result
         if not enquiry.open:
             raise NoAddress("nobody can tell its address", hint=_told(enquiry.said), **where(task))
     waited = f"no address after {time.monotonic() - began:.1f} s"
-    raise DeadlineExceeded(f"{waited}: {_told({**enquiry.said, **_libvirt(watch)})}", **where(task))
+    heard = watch.said() or "nothing is on its console yet"
+    raise DeadlineExceeded(
+        f"{waited}: {_told({**enquiry.said, **_libvirt(watch)})}; look at the bridge"
+        f" {settings_of(host).bridge} and at the DHCP server behind it; {heard}",
+        **where(task),
+    )
 
 
 def _told(said: Mapping[str, str]) -> str:

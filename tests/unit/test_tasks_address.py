@@ -25,6 +25,7 @@ from task_kit import (
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.errors import DeadlineExceeded, GuestDied, HypervisorError, NoAddress
 from nornir_torque_vm.model import AddressSource
+from nornir_torque_vm.storage.local import LocalStorage
 from nornir_torque_vm.tasks import discover_address, sources
 from nornir_torque_vm.tasks.sources import ipv4_of, read_there
 
@@ -201,6 +202,49 @@ def test_a_panic_is_quoted_rather_than_what_follows_it(world: World) -> None:
     assert str(error).endswith(f"its console says: {panic.decode()}")
 
 
+def test_a_panic_that_libvirt_knows_nothing_of_is_heard(world: World) -> None:
+    """Before it has a driver for the panic device a kernel can only print: the guest is called running."""
+    script(world, FakeDomain({AGENT: NOT_CONNECTED}))
+    console(world, b"\x1b[2Jbooting\nKernel panic - not syncing: VFS: Unable to mount root fs\nCPU: 0\n")
+    began = time.monotonic()
+    error = first_error(ask(world, "agent"), "j17-r0")
+    assert isinstance(error, GuestDied)
+    assert time.monotonic() - began < 2.5
+    assert str(error) == (
+        "node node1, guest j17-r0: it panicked; its console says: Kernel panic - not syncing: VFS: Unable to"
+        " mount root fs"
+    )
+
+
+def test_a_console_is_not_read_all_the_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every two seconds do; a hundred guests ask the same libvirtd."""
+    script(world, FakeDomain({AGENT: NOT_CONNECTED}))
+    console(world, b"booting\n")
+    read: list[float] = []
+    real = LocalStorage.read
+
+    def reading(*words: Any) -> bytes:
+        read.append(time.monotonic())
+        return real(*words)
+
+    monkeypatch.setattr(LocalStorage, "read", reading)
+    ask(world, "agent", seconds=3.0)
+    assert len(read) == 2
+    assert read[1] - read[0] >= 2.0
+
+
+def test_a_late_guest_says_where_to_look(world: World) -> None:
+    """The bridge, the server behind it, and what the guest itself said as far as anybody heard."""
+    script(world, FakeDomain({AGENT: NOT_CONNECTED}))
+    error = first_error(ask(world, "agent", seconds=0.6), "j17-r0")
+    looking = f"; look at the bridge {world.settings.bridge} and at the DHCP server behind it; "
+    assert str(error).endswith(f"{looking}nothing is on its console yet")
+    console(world, b"udhcpc: broadcasting discover\n")
+    error = first_error(ask(world, "agent", seconds=0.6), "j17-r0")
+    assert isinstance(error, DeadlineExceeded)
+    assert str(error).endswith(f"{looking}its console says: udhcpc: broadcasting discover")
+
+
 def test_a_line_is_quoted_in_part_when_it_is_long(world: World) -> None:
     """The guest decides what it prints; the report stays readable."""
     script(world, FakeDomain({AGENT: NOT_CONNECTED}, states=[GONE]))
@@ -211,7 +255,7 @@ def test_a_line_is_quoted_in_part_when_it_is_long(world: World) -> None:
 def console(world: World, text: bytes) -> None:
     """Let the only guest's console have printed that."""
     folder = pathlib.Path(world.settings.volume_dir, "node1")
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{world.plan.guests[0].domain}-console.log").write_bytes(text)
 
 

@@ -171,6 +171,22 @@ def test_a_guest_that_dies_is_not_waited_for(world: World, monkeypatch: pytest.M
     assert time.monotonic() - began < 2.0
 
 
+def test_a_guest_that_dies_while_a_login_hangs_is_not_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that panicked accepts connections no more, and does not refuse them either."""
+
+    def hangs(*_: object, **__: object) -> None:
+        time.sleep(15)
+
+    monkeypatch.setattr(Ssh, "open", hangs)
+    alive(world, FakeDomain(states=[(1, 1), (6, 1)]))
+    began = time.monotonic()
+    error = first_error(check(world), "j17-r0")
+    assert isinstance(error, GuestDied)
+    assert time.monotonic() - began < 4.0
+
+
 def test_a_guest_whose_address_is_unknown_is_looked_for_first(world: World) -> None:
     """So that the task works on what list_guests found."""
     host = world.inventory.hosts["j17-r0"]
