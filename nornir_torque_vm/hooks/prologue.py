@@ -41,6 +41,7 @@ from nornir_torque_vm.inventory.torque import read_nodefile, server_of
 from nornir_torque_vm.model import Job, Node
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.processors.events import JsonLinesEvents
+from nornir_torque_vm.processors.statusline import for_owner
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import Request, find_in_resources
 from nornir_torque_vm.runstate.handover import MARKERS, HandOver, Refusal
@@ -135,7 +136,7 @@ class Prologue:
         report = Report()
         with state.lock(self.deadline), history.events() as events:
             self.check_wanted()
-            engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job.id)])
+            engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job.id), *for_owner()])
             try:
                 report = self.start(engine, request, nodes, job, state, history)
             finally:
@@ -248,11 +249,10 @@ def conclude(prologue: Prologue, began: float) -> HookExit:
     if sentence and not decision.refusal:
         say(sentence)
     last = Deadline(began + settings.prologalarm - KILL_MARGIN - LAST_WORDS)
-    since = time.monotonic()
-    if prologue.ended is not None:
-        # Before TORQUE starts the job again, so that it does so elsewhere.
+    over = Deadline.after(decision.pause)
+    if prologue.ended is not None:  # before TORQUE starts the job again, so that it does so elsewhere
         Offlining(prologue.call, settings, last).judge(prologue.ended)
-    pause(min(decision.pause - (time.monotonic() - since), last.remaining()))
+    pause(min(over.remaining(), last.remaining()))
     return decision.exit
 
 
