@@ -7,6 +7,7 @@ pruned, or of a later version.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,7 +17,7 @@ from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.gueststats import Figures
 from nornir_torque_vm.identity import job_slug, job_tag
 from nornir_torque_vm.plan import plan_from_json
-from nornir_torque_vm.runstate.history import EVENTS
+from nornir_torque_vm.runstate.history import CLOUD_INIT, CONSOLE, EVENTS
 from nornir_torque_vm.runstate.joblock import holder
 from nornir_torque_vm.runstate.jobrecord import JobRecord
 from nornir_torque_vm.runstate.jobstate import JOBS
@@ -46,7 +47,7 @@ def details(settings: Settings, wanted: PastJob) -> Files:
     :raises StateError: it cannot be read, or it is gone by now.
     """
     with _readable(), RootDir.at(settings.history_dir) as root, root.sub(wanted.record) as record:
-        return _files(record, with_events=True)
+        return dataclasses.replace(_files(record, with_events=True), last_words=_last_words(record))
 
 
 def _all(settings: Settings) -> Iterator[PastJob]:
@@ -119,6 +120,11 @@ def _files(record: RootDir, *, with_events: bool) -> Files:
         changed=os.fstat(record.fd).st_mtime,
         events=tuple((record.read(EVENTS) or b"").splitlines()) if with_events else (),
     )
+
+
+def _last_words(record: RootDir) -> dict[str, bytes]:
+    names = [name for name in record.names() if name.startswith((CONSOLE, CLOUD_INIT))]
+    return {name: record.read(name) or b"" for name in names}
 
 
 def _read(record: RootDir, name: str, parse: Callable[[bytes], T]) -> T | None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from nornir_torque_vm.cli.show import table
+from nornir_torque_vm.consoletext import lines_of
 from nornir_torque_vm.gueststats import GuestStats
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.nodefile import fold
@@ -33,6 +34,8 @@ USAGE_TITLES = (
     "NET RECEIVED",
     "SENT",
 )
+LAST_LINES = 8
+"""Lines shown of what each guest that failed said last; the record has more."""
 _UNITS = ("bytes", "K", "M", "G", "T")
 
 
@@ -102,6 +105,7 @@ def everything(job: PastJob, files: Files, folder: str) -> dict[str, Any]:
         "timeline": timeline.to_dict() if timeline else None,
         "figures": json.loads(files.figures.to_json()) if files.figures else None,
         "figures_missing": missing_figures(job, files),
+        "last_words": {name: lines_of(said) for name, said in files.last_words.items()} or None,
         "teardown": files.teardown or None,
     }
 
@@ -114,6 +118,8 @@ def page(job: PastJob, files: Files, folder: str) -> str:
         lines += ["", *map(legible, timeline.to_text().splitlines())]
     if files.figures is not None and files.figures.guests:
         lines += ["", table(USAGE_TITLES, map(usage_row, files.figures.guests))]
+    for name, said in files.last_words.items():
+        lines += ["", f"{legible(name)} ends with:", *(f"  {line}" for line in lines_of(said)[-LAST_LINES:])]
     missing = missing_figures(job, files)
     if missing:
         lines += ["", *(f"no figures of {legible(line)}" for line in missing)]

@@ -11,7 +11,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nornir_torque_vm.accounts import owner_named
@@ -32,6 +32,7 @@ from nornir_torque_vm.hooks.arguments import HookCall, parse_prologue
 from nornir_torque_vm.hooks.clock import began as hook_began
 from nornir_torque_vm.hooks.decision import Decision, decide
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, run_hook, sentence_of
+from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.momconfig import require_starter
 from nornir_torque_vm.hooks.offlining import Offlining
 from nornir_torque_vm.hooks.stdio import say
@@ -82,6 +83,7 @@ class Prologue:
         """What to do about the end of :meth:`run`."""
         self.ended: Report | BaseException | None = None
         """How it ended."""
+        self._listen: Callable[[Deadline], None] = lambda _: None  # to guests that failed; set when there are
 
     def run(self) -> Report:
         """Start the job's guests and hand them over; on failure leave nothing behind but a refusal.
@@ -194,6 +196,7 @@ class Prologue:
         history.write("plan", plan)
         boot = engine.boot(plan, keys, probe=self.probe)
         if not boot.report.ok:
+            self._listen = lambda end: keep_last_words(self.settings, end, plan, keys, boot, history)
             return self.failed(boot.report, history)
         self.deadline.check()
         # The sisters first: as soon as the job's shell runs, it may ask for tasks there.
@@ -220,6 +223,7 @@ class Prologue:
         deadline = Deadline.after(self.settings.teardown_margin)
         try:
             await_stragglers(Deadline.after(self.settings.teardown_margin * STRAGGLERS_SHARE))
+            self._listen(deadline)
             engine = Engine(self.settings, deadline)
             removed = engine.destroy(nodes, job.id)
             for sentence in removed.sentences():

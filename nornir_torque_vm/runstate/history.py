@@ -30,8 +30,10 @@ if TYPE_CHECKING:
             """Return the JSON text to keep."""
 
 
-CONSOLE_TAIL = 64 << 10
-"""Bytes kept of the end of each guest's console."""
+TAIL = 64 << 10
+"""Bytes kept of the end of what a guest said: of its console, and of cloud-init's output."""
+CONSOLE, CLOUD_INIT = "console-", "cloud-init-"
+"""How the names of these files begin; the guest's name and ``.log`` follow."""
 EVENTS = "events.jsonl"
 """File name of the events."""
 
@@ -109,9 +111,16 @@ class History:
             record.write(f"{name}.json", text.encode())
 
     def write_console(self, guest: str, content: bytes) -> None:
-        """Keep the end of a guest's console as ``console-<guest>.log``."""
+        """Keep the end of a guest's console as ``console-<guest>.log``, byte for byte."""
+        self._write_tail(CONSOLE, guest, content)
+
+    def write_cloud_init(self, guest: str, content: bytes) -> None:
+        """Keep the end of what cloud-init printed in a guest as ``cloud-init-<guest>.log``."""
+        self._write_tail(CLOUD_INIT, guest, content)
+
+    def _write_tail(self, kind: str, guest: str, content: bytes) -> None:
         with self._open() as record:
-            record.write(f"console-{guest}.log", content[-CONSOLE_TAIL:])
+            record.write(f"{kind}{guest}.log", content[-TAIL:])
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[RootDir]:

@@ -92,6 +92,8 @@ class Files:
     """When something was last added."""
     events: tuple[bytes, ...] = ()
     """Lines; only when they were asked for."""
+    last_words: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """What guests that failed said last, by file name; only when it was asked for. Hostile."""
 
 
 def judge(outcome: str, *, torn_down: bool, exists: bool, at_work: bool) -> State:

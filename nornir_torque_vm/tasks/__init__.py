@@ -2,8 +2,8 @@
 
 On nodes: :func:`survey`, :func:`list_guests`, :func:`guest_stats`, :func:`destroy`, :func:`hand_over`,
 :func:`forget_job`. On guests: :func:`boot_guest`, which is :func:`prepare_image`, :func:`start_guest`,
-:func:`discover_address` and :func:`check_health`; then :func:`publish_roster`, and :func:`destroy` for one
-guest.
+:func:`discover_address` and :func:`check_health`; then :func:`publish_roster`,
+:func:`read_console`, :func:`read_cloud_init`, and :func:`destroy` for one guest.
 
 All take their time from the deadline of the ``deadline`` runner; under another runner those that
 wait would wait for ever.
@@ -19,6 +19,8 @@ from nornir_torque_vm.tasks.hand_over import hand_over
 from nornir_torque_vm.tasks.list_guests import list_guests
 from nornir_torque_vm.tasks.prepare_image import prepare_image
 from nornir_torque_vm.tasks.publish_roster import publish_roster
+from nornir_torque_vm.tasks.read_cloud_init import read_cloud_init
+from nornir_torque_vm.tasks.read_console import read_console
 from nornir_torque_vm.tasks.start_guest import start_guest
 from nornir_torque_vm.tasks.survey import survey
 
@@ -33,6 +35,8 @@ __all__ = [
     "list_guests",
     "prepare_image",
     "publish_roster",
+    "read_cloud_init",
+    "read_console",
     "start_guest",
     "survey",
 ]
