@@ -17,8 +17,7 @@ from pathlib import Path
 from bench.pairs import main, tell
 from bench.ratio import Measured
 from bench.submit import LEAST, Program, executable
-from nornir_torque_vm.driver.deploy import HOOKS
-from nornir_torque_vm.sitekit import hook_text
+from nornir_torque_vm.sitekit import HOOKS, hook_text
 
 NAME = "hooks"
 PLAIN_LIMIT, SISTER_LIMIT = 30.0, 1000.0

@@ -19,6 +19,15 @@ FRONTS = {"qsub": "qsub", "vsub": "qsub", "submit-filter": "submit-filter"}
 """Fronts of the wrapper by the names they are installed under → their files in ``wrapper/``."""
 MODULE_FILES = ("torque-vm", "torque-vm.lua")
 """Names of the module files, for Environment Modules and for Lmod."""
+HOOKS = {
+    "prologue.vm": 0o500,
+    "prologue.user.vm": 0o555,
+    "prologue.parallel.vm": 0o500,
+    "epilogue.vm": 0o500,
+    "epilogue.parallel.vm": 0o500,
+    "site_hook": 0o555,
+}
+"""Files in ``hooks/`` that go into ``mom_priv`` → their modes there: a MOM refuses others (TF 1.2)."""
 STARTER = "job_starter"
 """The file in ``hooks/`` that is written in Perl."""
 UNIT_PYTHON = "/opt/torque-vm/bin/python"

@@ -19,10 +19,9 @@ from nornir_torque_vm.hooks.startercheck import why_not
 from nornir_torque_vm.hostcheck import FILTER_MARK, mom_alarm
 from nornir_torque_vm.install import mom, torquecfg
 from nornir_torque_vm.install.host import manifest_of
-from nornir_torque_vm.install.node import HOOK_MODE, HOOKS
 from nornir_torque_vm.install.submit_host import ROLE as SUBMIT_HOST
 from nornir_torque_vm.runstate.faultrecord import FaultRecords, out_here
-from nornir_torque_vm.sitekit import hook_text
+from nornir_torque_vm.sitekit import HOOKS, hook_text
 
 INSTALL = "torque-vm install node"
 
@@ -81,24 +80,24 @@ def hooks(here: Here) -> Iterator[Line]:
             bad = True
             yield line
     if not bad:
-        yield ok("hooks", f"{len(HOOKS)} in {folder}, root's alone, of this version")
+        yield ok("hooks", f"{len(HOOKS)} in {folder}, root's own, of this version")
 
 
 def judge_hook(path: Path, status: os.stat_result | None, text: str, run_dir: str) -> Line | None:
     """Judge one hook; None when it is right.
 
-    A MOM takes root's own, for root to read and execute, that nobody else may write; for one that is not
-    so it requeues the job for ever (TF 1.2).
+    A MOM takes root's own, for root (one that runs as the job's owner: for everybody) to read and execute,
+    that nobody else may write; for one that is not so it requeues the job for ever (TF 1.2).
     """
     subject = f"hook {path.name}"
     if status is None:
         return fail(subject, f"{path} is missing", f"{INSTALL} puts it in place")
-    mode = stat.S_IMODE(status.st_mode)
+    mode, needed = stat.S_IMODE(status.st_mode), HOOKS[path.name] & 0o505
     if status.st_uid != 0:
         cure = f"chown root {path}"
         return fail(subject, f"it belongs to uid {status.st_uid}: pbs_mom requeues jobs for ever", cure)
-    if mode & 0o500 != 0o500 or mode & 0o022 or not stat.S_ISREG(status.st_mode):
-        cure = f"chmod {HOOK_MODE:04o} {path}"
+    if mode & needed != needed or mode & 0o022 or not stat.S_ISREG(status.st_mode):
+        cure = f"chmod {HOOKS[path.name]:04o} {path}"
         return fail(subject, f"it has mode {mode:04o}, for which pbs_mom requeues jobs for ever", cure)
     python = _python(text)
     if text != hook_text(path.name, python=python or "", run_dir=run_dir):

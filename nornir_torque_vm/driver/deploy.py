@@ -7,9 +7,9 @@ from pathlib import Path
 from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.driver import slots
 from nornir_torque_vm.hooks.momconfig import job_starter
-from nornir_torque_vm.sitekit import hook_text
+from nornir_torque_vm.sitekit import HOOKS, hook_text
 
-HOOKS = ("prologue.vm", "prologue.parallel.vm", "epilogue.vm", "epilogue.parallel.vm", "site_hook")
+__all__ = ["HOOKS", "deploy_hooks"]
 
 
 def deploy_hooks(root: Path) -> str:
@@ -19,8 +19,8 @@ def deploy_hooks(root: Path) -> str:
     """
     folder = f"{slots.record()['home']}/mom_priv"
     target = root / folder.lstrip("/")
-    for name in HOOKS:
-        write_text(target / name, hook_text(name), 0o500)
+    for name, mode in HOOKS.items():
+        write_text(target / name, hook_text(name), mode)
     write_text(target / "job_starter", hook_text("job_starter"), 0o555)
     starter = f"{folder}/job_starter"
     _name_starter(target / "config", starter)

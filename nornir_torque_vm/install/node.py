@@ -17,12 +17,11 @@ from nornir_torque_vm.install.model import Directory, Edit, File, Wanted
 from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.runstate.joblock import LOCKS
 from nornir_torque_vm.runstate.jobstate import JOBS
+from nornir_torque_vm.sitekit import HOOKS
 
 ROLE = "node"
-HOOKS = ("prologue.vm", "prologue.parallel.vm", "epilogue.vm", "epilogue.parallel.vm", "site_hook")
-"""What goes into ``mom_priv``."""
-HOOK_MODE, STARTER_MODE = 0o500, 0o555
-"""What a MOM takes for root's hooks (TF 1.2); every user's job executes the starter."""
+CHECK_MODE, STARTER_MODE = 0o500, 0o555
+"""Root alone executes the node check, every user's job the starter."""
 STARTER = "hooks/job_starter"
 """The job starter, below the prefix: a local path, because every job of the node waits for it."""
 CHECK = "hooks/node_check"
@@ -107,9 +106,9 @@ def node(places: NodePlaces, kit: NodeKit, site: NodeSite) -> Wanted:
     named = (name_starter(places, site), name_check(places, site), credential.edit)
     edits = tuple(edit for edit in named if edit is not None)
     files = (
-        *(File(f"{places.mom}/{name}", text, HOOK_MODE) for name, text in kit.hooks.items()),
+        *(File(f"{places.mom}/{name}", text, HOOKS[name]) for name, text in kit.hooks.items()),
         File(places.starter, kit.starter, STARTER_MODE),
-        File(places.check, kit.check, HOOK_MODE),
+        File(places.check, kit.check, CHECK_MODE),
         *(File(f"{places.units}/{name}", text) for name, text in kit.units.items() if places.units),
         *credential.files,
         File(places.settings, kit.settings, sample=True),

@@ -17,10 +17,10 @@ from nornir_torque_vm.install.credential import COMMENT, Credential, directory_o
 from nornir_torque_vm.install.ground import look, read_file, settled
 from nornir_torque_vm.install.host import manifest_of, paths_of, plan_here
 from nornir_torque_vm.install.model import File, Verb
-from nornir_torque_vm.install.node import CHECK, HOOKS, ROLE, NodeKit, NodePlaces, NodeSite, node
+from nornir_torque_vm.install.node import CHECK, ROLE, NodeKit, NodePlaces, NodeSite, node
 from nornir_torque_vm.install.planning import Plan, plan_removal
 from nornir_torque_vm.runstate.handover import MARKERS
-from nornir_torque_vm.sitekit import hook_text, kit_file, starter_text, unit_names, unit_text
+from nornir_torque_vm.sitekit import HOOKS, hook_text, kit_file, starter_text, unit_names, unit_text
 
 ETC = str(Path(DEFAULT_PATH).parent)
 """Where hooks look for their settings, whatever the site."""

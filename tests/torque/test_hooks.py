@@ -204,7 +204,7 @@ def test_without_types_ours_stand_before_the_sites(site: Site) -> None:
 
 
 def test_the_sites_hooks_for_users_stay_torques(site: Site) -> None:
-    """We have none of these: TORQUE falls back to the plain ones, also for jobs with guests."""
+    """Ours before one of them calls the site's as that user; to the others TORQUE falls back by itself."""
     site.ours()
     for node in site.lab.node_names:
         for slot in USER_SLOTS:

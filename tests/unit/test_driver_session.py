@@ -19,7 +19,7 @@ from nornir_torque_vm.driver import deploy, session
 from nornir_torque_vm.driver.batch import Outcome, Submission
 from nornir_torque_vm.driver.session import Ended, Session
 from nornir_torque_vm.processors.base import Event, EventProcessor, Kind
-from nornir_torque_vm.sitekit import hook_text
+from nornir_torque_vm.sitekit import HOOKS, hook_text
 from nornir_torque_vm.timeline import Timeline
 
 __all__ = ["nodes"]
@@ -176,13 +176,13 @@ def test_a_job_cancelled_before_it_began_never_runs(lab: Lab) -> None:
 
 
 def test_hooks_are_deployed_where_a_mom_looks(tmp_path: Path) -> None:
-    """Executable by root alone; the job starter by everybody."""
+    """Executable by root; the job starter, and what runs as the job's owner, by everybody."""
     mom_priv = tmp_path / "var/spool/torque/mom_priv"
     mom_priv.mkdir(parents=True)
     assert deploy.deploy_hooks(tmp_path) == "/var/spool/torque/mom_priv/job_starter"
     modes = {path.name: path.stat().st_mode & 0o777 for path in mom_priv.iterdir() if path.name != "config"}
     assert modes.pop("job_starter") == 0o555
-    assert modes == dict.fromkeys(deploy.HOOKS, 0o500)
+    assert modes == HOOKS
     for name in modes:
         assert (mom_priv / name).read_text() == hook_text(name)
 

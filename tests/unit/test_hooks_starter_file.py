@@ -105,6 +105,17 @@ def test_a_plain_task_finds_everything_as_without_the_starter(starter: Starter) 
     assert seen == expected
 
 
+@pytest.mark.parametrize("folder", ["markers", "handover"])
+def test_either_of_marker_and_hand_over_tells_a_job_with_guests(starter: Starter, folder: str) -> None:
+    """A sister's prologue may have been killed before it marked; one job's are nothing to another's."""
+    (starter.run_dir / "markers" / JOB).unlink()
+    (starter.run_dir / "handover").mkdir()
+    (starter.run_dir / folder / "19.head").touch()
+    for job, program in (("19.head", starter.python), ("18.head", starter.show), ("", starter.show)):
+        done = starter.run([str(starter.show)], {"PBS_JOBID": job})
+        assert str(program) in json.loads(done.stdout)["argv"][:3], job
+
+
 def test_perls_variable_for_locales_is_not_left_behind(starter: Starter) -> None:
     """It was never there; one that the user set stays."""
     assert "PERL_BADLANG" not in starter.run(["/usr/bin/env"], {"LC_ALL": "xx"}).stdout

@@ -16,30 +16,27 @@ from node_kit import CONFIG, NodeHost, host
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.driver import deploy
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.hooks.momconfig import node_check, require_starter
 from nornir_torque_vm.install import execution, mom, node_site
 from nornir_torque_vm.install.model import Edit
-from nornir_torque_vm.install.node import HOOKS, NodePlaces, NodeSite, name_starter
-from nornir_torque_vm.sitekit import hook_text, unit_names
+from nornir_torque_vm.install.node import NodePlaces, NodeSite, name_starter
+from nornir_torque_vm.sitekit import HOOKS, hook_text, unit_names
 
 __all__ = ["host"]
+USERS = ("prologue.user.vm", "site_hook")
+"""Hooks that run as the job's owner."""
 
 
 class TestInstalling:
-    def test_the_hooks_are_roots_alone(self, host: NodeHost) -> None:
-        """In mom_priv with the mode a MOM takes, this host's values in them."""
+    def test_the_hooks_are_as_a_mom_takes_them(self, host: NodeHost) -> None:
+        """In mom_priv: root's alone but for what runs as the job's owner; this host's values in them."""
         host.run()
-        for name in HOOKS:
-            assert host.mode(f"spool/mom_priv/{name}") == 0o500
+        for name, mode in HOOKS.items():
+            assert host.mode(f"spool/mom_priv/{name}") == mode == (0o500, 0o555)[name in USERS]
             text = host.path(f"spool/mom_priv/{name}").read_text()
             assert text == hook_text(name, run_dir=str(host.path("run/torque-vm")))
         assert f"PYTHON={sys.executable}\n" in host.path("spool/mom_priv/prologue.vm").read_text()
-
-    def test_they_are_the_hooks_that_the_lab_has(self) -> None:
-        """What is tested there is what sites get."""
-        assert HOOKS == deploy.HOOKS
 
     def test_the_mom_is_told_of_the_job_starter(self, host: NodeHost) -> None:
         """Which everybody may execute; the other lines are as they were."""
