@@ -29,6 +29,15 @@ for _number, _handler in (
         signal.signal(_number, _handler)
 
 
+@pytest.fixture(autouse=True)
+def signals_given_back() -> Iterator[None]:
+    """A hook that a test runs in this process takes signals for itself; Ctrl-C shall still end the tests."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def why_not() -> str:
     """Why no lab can be built here; empty when one can."""
     if os.geteuid() != 0:
