@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterator, Mapping
+from importlib import resources
 
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import InventoryError, NoAddress
@@ -13,6 +15,9 @@ from nornir_torque_vm.render.encode import word
 
 BEGIN, END = "# torque-vm: begin", "# torque-vm: end"
 """Around what we write into files that hold other things as well."""
+
+PBSDSH_MARK = "^# torque-vm: pbsdsh"
+"""Pattern of a line in a ``pbsdsh`` of ours."""
 
 SPOOL = "/var/spool/torque"
 """PBS_HOME of a MOM as TORQUE installs it."""
@@ -54,6 +59,18 @@ mkdir -p "$root/etc/ssh"
 block "$root/etc/ssh/ssh_known_hosts" LAST "$known_hosts"
 chmod 644 "$root/etc/hosts" "$root/etc/ssh/ssh_known_hosts"
 
+# The image's own pbsdsh would look for a MOM. A directory that is mounted by itself may be others' as well.
+tool=$root/usr/local/bin/pbsdsh
+own=yes
+[ ! -e "$tool" ] || grep -q '@PBSDSH@' "$tool" || own=
+[ ! -r "$root/proc/mounts" ] || while read -r _ at _; do
+    case $at in "$root/usr" | "$root/usr/local" | "$root/usr/local/bin") own= ;; esac
+done <"$root/proc/mounts"
+if [ -n "$own" ]; then
+    { mkdir -p "${tool%/*}" && printf '%s\\n' "$pbsdsh" >"$tool" && chmod 755 "$tool"; } ||
+        echo "torque-vm: this guest has no pbsdsh" >&2
+fi
+
 found=$(home "$user")
 home=$root${found:-$default_home}
 [ -d "$home" ] || { echo "torque-vm: the home directory $home of $user does not exist" >&2; exit 1; }
@@ -79,6 +96,7 @@ chmod 700 "$ssh"
 """.replace("@BEGIN@", BEGIN)
     .replace("@END@", END)
     .replace("@SPOOL@", SPOOL)
+    .replace("@PBSDSH@", PBSDSH_MARK)
 )
 
 
@@ -87,7 +105,8 @@ def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, ro
 
     It makes the directories of the job's script and nodefile, names all guests in ``/etc/hosts``, pins
     their host keys for everybody and for the job's owner (dropbear's client knows no other file), and
-    gives the owner the job's private key. Running it again changes nothing; a key the user had before
+    gives the owner the job's private key. ``pbsdsh`` is put beside the guest's own programs, unless there
+    is another one. Running it again changes nothing; a key the user had before
     is left alone.
 
     :param addresses: guest name → IPv4 address, for every guest of the plan.
@@ -106,6 +125,7 @@ def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, ro
         "known_hosts": known_hosts(plan, addresses, keys).rstrip("\n"),
         "private_key": keys.user.private.rstrip("\n"),
         "public_key": keys.user.public.rstrip("\n"),
+        "pbsdsh": pbsdsh().rstrip("\n"),
     }
     return "".join(f"{name}={word(value)}\n" for name, value in values.items()) + _SCRIPT
 
@@ -120,6 +140,12 @@ def known_hosts(plan: Plan, addresses: Mapping[str, str], keys: JobKeys) -> str:
         for name, address in _places(plan, addresses)
         for known_as in (name, address)
     )
+
+
+@functools.cache
+def pbsdsh() -> str:
+    """Return the program ``pbsdsh`` as guests get it: POSIX shell text."""
+    return resources.files(__package__).joinpath("pbsdsh.sh").read_text(encoding="utf-8")
 
 
 def _places(plan: Plan, addresses: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -18,7 +18,7 @@ from render_kit import ALICE, illegal, keys_for, owned_by, plan_of
 
 from nornir_torque_vm.errors import InventoryError, NoAddress, RequestError
 from nornir_torque_vm.model import Plan
-from nornir_torque_vm.render.roster import known_hosts, roster_script
+from nornir_torque_vm.render.roster import known_hosts, pbsdsh, roster_script
 
 ADDRESSES = {"j17-3-r0": "10.89.0.100", "j17-3-r1": "10.89.0.101"}
 HOSTS = """\
@@ -123,6 +123,53 @@ def test_the_job_finds_its_directories(shell: list[str], guest: Path) -> None:
     assert modes["var/spool/torque/mom_priv"] == modes["var/spool"] == 0o755
 
 
+def test_every_guest_has_pbsdsh(shell: list[str], guest: Path) -> None:
+    """For everybody, and again in place of an older one of ours."""
+    tool = guest / "usr/local/bin/pbsdsh"
+    for _ in range(2):
+        done = run(shell, guest)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (tool.read_text(), stat.S_IMODE(tool.stat().st_mode)) == (pbsdsh(), 0o755)
+        tool.write_text("#!/bin/sh\n# torque-vm: pbsdsh as it was\n")
+
+
+def test_a_pbsdsh_of_the_images_own_stays(shell: list[str], guest: Path) -> None:
+    """Whatever it is good for."""
+    tool = guest / "usr/local/bin/pbsdsh"
+    tool.parent.mkdir(parents=True)
+    tool.write_text("#!/bin/sh\n")
+    assert run(shell, guest).returncode == 0
+    assert tool.read_text() == "#!/bin/sh\n"
+
+
+@pytest.mark.parametrize("at", ["/usr", "/usr/local", "/usr/local/bin"])
+def test_nothing_is_put_where_others_may_share_it(shell: list[str], guest: Path, at: str) -> None:
+    """A site's /usr/local by NFS is that of its nodes as well, which have a pbsdsh of TORQUE's."""
+    root = str(guest).replace(" ", "_")  # as the kernel would write it, less its escapes
+    guest.rename(root)
+    guest = Path(root)
+    (guest / "proc").mkdir()
+    (guest / "proc/mounts").write_text(
+        f"proc {guest}/proc proc rw 0 0\nserver:/tools {guest}{at} nfs4 rw 0 0\n"
+    )
+    assert run(shell, guest).returncode == 0
+    assert not (guest / "usr").exists()
+    (guest / "proc/mounts").write_text(
+        f"/dev/vda2 {guest} ext4 rw 0 0\nserver:/home {guest}/home nfs4 rw 0 0\n"
+    )
+    assert run(shell, guest).returncode == 0
+    assert (guest / "usr/local/bin/pbsdsh").exists()
+
+
+def test_a_guest_without_room_for_pbsdsh_is_still_a_guest(shell: list[str], guest: Path) -> None:
+    """Jobs that need none run."""
+    (guest / "usr").write_text("no directory")
+    done = run(shell, guest)
+    assert done.returncode == 0
+    assert done.stderr.endswith("torque-vm: this guest has no pbsdsh\n")
+    assert (guest / "home/alice/.ssh/id_ed25519").exists()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to others")
 def test_everything_in_the_home_belongs_to_the_owner(shell: list[str], guest: Path) -> None:
     """By number: the guest's name service may be slow or missing."""
@@ -214,7 +261,7 @@ def test_hostile_names_are_text_to_every_shell(
             done = run(words, root, plan)
             assert (done.returncode, done.stderr) == (0, "")
             assert (place / ".ssh/id_ed25519").read_text() == keys_for().user.private
-    assert sorted(path.name for path in root.iterdir()) == ["etc", "home", "var"]
+    assert sorted(path.name for path in root.iterdir()) == ["etc", "home", "usr", "var"]
 
 
 def test_known_hosts_has_a_line_for_each_name_and_each_address() -> None:
