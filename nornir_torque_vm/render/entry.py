@@ -22,6 +22,8 @@ NOT_PASSED_ON = frozenset({"HOME", "SHELL", "PWD", "OLDPWD", "SHLVL", "_", "TMPD
 """Variables that describe the node and would be wrong in the guest."""
 GUEST_PATH = "/usr/local/bin:/usr/bin:/bin"
 """Appended to the job's PATH: the guest's own programs stay reachable."""
+HOSTFILES = ("OMPI_MCA_orte_default_hostfile", "PRTE_MCA_prte_default_hostfile")
+"""By which Open MPI (up to 4, and from 5) finds the nodefile; others look for PBS_NODEFILE themselves."""
 _SSHD = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_PUBKEYINFO", "SSH_ORIGINAL_COMMAND")
 """What a guest's sshd adds to the environment, and no job on a node has."""
 
@@ -172,6 +174,8 @@ def job_environment(environment: Mapping[str, str], guests: Mapping[str, int]) -
     given["PBS_NP"] = str(sum(guests.values()))
     given["PBS_NUM_NODES"] = str(len(guests))
     given["PBS_NUM_PPN"] = str(next(iter(guests.values()), 0))
+    if nodefile := given.get("PBS_NODEFILE"):
+        given = {**dict.fromkeys(HOSTFILES, nodefile), **given}
     return given
 
 

@@ -269,3 +269,13 @@ def test_the_jobs_counts_are_those_of_its_guests() -> None:
     assert (found["PBS_NP"], found["PBS_NUM_NODES"], found["PBS_NUM_PPN"]) == ("4", "2", "2")
     assert found["PATH"].startswith("/bin:")
     assert not {"HOME", "TMPDIR"} & set(found)
+
+
+def test_open_mpi_finds_the_nodefile_unless_the_user_knows_better() -> None:
+    """Debian's knows nothing of TORQUE, and would start all ranks where it is."""
+    guests = {"a": 1, "b": 1}
+    names = {"OMPI_MCA_orte_default_hostfile", "PRTE_MCA_prte_default_hostfile"}
+    found = job_environment({"PBS_NODEFILE": "/aux/17", "OMPI_MCA_orte_default_hostfile": "mine"}, guests)
+    assert found["OMPI_MCA_orte_default_hostfile"] == "mine"
+    assert found["PRTE_MCA_prte_default_hostfile"] == "/aux/17"
+    assert not names & set(job_environment({}, guests))
