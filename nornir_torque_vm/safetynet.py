@@ -63,6 +63,8 @@ class SafetyNet:
             log(HOOK, self.job_id, "libvirt did not say whether guests are left here")
         elif seen != set():
             self.remove(armed)
+        else:
+            log(HOOK, self.job_id, "nothing of its guests is left here")
         self.withdraw()
 
     def wait(self, seconds: float) -> None:
@@ -90,8 +92,7 @@ class SafetyNet:
         report = engine.destroy([self.node], self.job_id, domains=sorted(guests))
         self.removed = tuple(sorted(guests))
         said = report.sentences() or [f"removed {' '.join(self.removed)}, which its first node had left"]
-        for sentence in said:
-            log(HOOK, self.job_id, sentence)
+        log(HOOK, self.job_id, "; ".join(said))
 
     def withdraw(self) -> None:
         """Remove a hand-over that came after the job's end; a job that came back has its marker."""

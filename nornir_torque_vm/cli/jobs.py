@@ -5,6 +5,7 @@ Exit codes: 0 shown, 1 it cannot be read, 2 usage, 4 there is none.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import click
@@ -12,9 +13,13 @@ import click
 from nornir_torque_vm.cli.jobtext import chosen, everything, facts, legible, listing, page
 from nornir_torque_vm.cli.show import as_json
 from nornir_torque_vm.config import settings as settings_module
+from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.exitcodes import CliExit
+from nornir_torque_vm.gueststats import Figures
+from nornir_torque_vm.model import Plan
 from nornir_torque_vm.records import details, past_jobs
-from nornir_torque_vm.runstate.pastjobs import choose
+from nornir_torque_vm.runstate.pastjobs import State, choose
 
 NEWEST = 20
 """Attempts that ``torque-vm jobs`` shows when nobody says how many."""
@@ -71,12 +76,24 @@ def job(*, job_id: str, json_wanted: bool, settings_path: str | None) -> int:
     time went, what each guest used, and how the teardown went.
     """
     settings = settings_module.load(settings_path)
-    found = choose(job_id, past_jobs(settings))
+    known = past_jobs(settings)
+    found = choose(job_id, known)
     if found is None:
         return nothing(f"job {legible(job_id)} is not on record here; its mother superior has it")
     files, folder = details(settings, found), f"{settings.history_dir}/{found.record}"
-    print(as_json(everything(found, files, folder)) if json_wanted else page(found, files, folder))
+    if found.state is State.RUNNING and files.plan is not None:
+        files = dataclasses.replace(files, figures=so_far(settings, files.plan))
+    attempts = [one for one in known if one.job_id == found.job_id]
+    shown = everything(found, files, folder, attempts)
+    print(as_json(shown) if json_wanted else page(found, files, folder, attempts))
     return CliExit.OK
+
+
+def so_far(settings: Settings, plan: Plan) -> Figures:
+    """What a running job's guests have used until now; a node that does not answer is missing."""
+    from nornir_torque_vm.hooks.figures import ask
+
+    return ask(settings, Deadline.after(settings.timeout), plan.nodes, plan.job.id)[0]
 
 
 def nothing(what: str) -> int:

@@ -91,11 +91,15 @@ def facts(job: PastJob) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def everything(job: PastJob, files: Files, folder: str) -> dict[str, Any]:
-    """All about one attempt for ``torque-vm job --json``; None for what is not on record."""
+def everything(job: PastJob, files: Files, folder: str, attempts: Sequence[PastJob] = ()) -> dict[str, Any]:
+    """All about one attempt for ``torque-vm job --json``; None for what is not on record.
+
+    :param attempts: all of the job.
+    """
     timeline = timeline_of(files)
     return {
         **facts(job),
+        "attempts": [facts(one) for one in sorted(attempts, key=lambda one: one.attempt)],
         "record": folder,
         "queue": files.job.queue if files.job else None,
         "resources": files.job.resources if files.job else None,
@@ -110,9 +114,14 @@ def everything(job: PastJob, files: Files, folder: str) -> dict[str, Any]:
     }
 
 
-def page(job: PastJob, files: Files, folder: str) -> str:
-    """All about one attempt, for people."""
+def page(job: PastJob, files: Files, folder: str, attempts: Sequence[PastJob] = ()) -> str:
+    """All about one attempt, for people.
+
+    :param attempts: all of the job.
+    """
     lines = [f"{title:<10}{text}" for title, text in _headings(job, files, folder)]
+    if len(attempts) > 1:
+        lines.insert(1, f"{'attempts':<10}{_attempts(attempts)}")
     timeline = timeline_of(files)
     if timeline is not None and timeline.spans:
         lines += ["", *map(legible, timeline.to_text().splitlines())]
@@ -124,6 +133,12 @@ def page(job: PastJob, files: Files, folder: str) -> str:
     if missing:
         lines += ["", *(f"no figures of {legible(line)}" for line in missing)]
     return "\n".join(lines)
+
+
+def _attempts(attempts: Sequence[PastJob]) -> str:
+    """What each came to, and when it began: ``1 busy (…), 2 over (…)``."""
+    ordered = sorted(attempts, key=lambda one: one.attempt)
+    return ", ".join(f"{one.attempt} {one.state} ({moment(one.began)})" for one in ordered)
 
 
 def _headings(job: PastJob, files: Files, folder: str) -> Iterator[tuple[str, str]]:
@@ -214,7 +229,7 @@ def _why_none(job: PastJob, files: Files) -> str:
     if files.plan is None:
         return "none was ever started"
     if job.state.failed:
-        return "a start that fails removes them without asking"
+        return "none was there when the start had failed"
     if files.teardown:
         return "none was there any more when the job ended"
     return "no epilogue of the job is on record"

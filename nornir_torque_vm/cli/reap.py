@@ -60,13 +60,16 @@ def reap(
 
 
 def report(outcome: Outcome) -> None:
-    """One line in syslog when something was removed."""
+    """One line in syslog when something was removed, or should have been."""
     removed = [case for case in outcome.cases if case.fate is Fate.REMOVED]
+    failed = [case for case in outcome.cases if case.fate is Fate.FAILED]
+    said = [f"job {case.name} is over and could not be removed: {case.reason}" for case in failed]
     if removed:
-        names = ",".join(case.name for case in removed)
         guests = sum(len(case.leftovers.names("domain")) for case in removed)
         files = sum(len(case.leftovers.names("volume")) for case in removed)
-        log("reap", names, f"over, {guests} guests and {files} files of guests removed")
+        said.insert(0, f"over, {guests} guests and {files} files of guests removed")
+    if said:
+        log("reap", ",".join(case.name for case in removed) or "-", "; ".join(said))
 
 
 def show(outcome: Outcome, *, json_wanted: bool, dry: bool) -> None:

@@ -48,27 +48,29 @@ class Epilogue:
         state = JobState.find(self.settings.run_dir, job_id)
         nodes = self.nodes(state)
         history = History.latest(self.settings.history_dir, job_id)
-        keep_figures(self.settings, self.deadline, nodes, history)
+        used = keep_figures(self.settings, self.deadline, nodes, history)
         with history.events() as events:
             engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job_id)])
             report = engine.destroy(nodes, job_id)
         history.write("teardown", report)
-        for sentence in report.sentences():
-            log(HOOK, job_id, f"not cleaned up: {sentence}")
+        said = [f"not cleaned up: {sentence}" for sentence in report.sentences()]
         if report.ok:
-            self.forget(nodes)
-            log(HOOK, job_id, f"guests removed from {len(nodes)} nodes")
+            said = [f"guests removed from {len(nodes)} nodes", *self.forget(nodes)]
+        log(HOOK, job_id, "; ".join((*said, *used)))
         History.prune(self.settings.history_dir, self.settings.history_days)
         return report
 
-    def forget(self, nodes: Sequence[Node]) -> None:
-        """Remove the job's run state here, and what it left on sisters whose epilogue never ran."""
-        sisters = nodes[1:]
+    def forget(self, nodes: Sequence[Node]) -> list[str]:
+        """Remove the job's run state here, and what it left on sisters whose epilogue never ran.
+
+        Returns what could not be removed there, in words.
+        """
+        sisters, left = nodes[1:], []
         if sisters:
             removed = Engine(self.settings, self.deadline).forget(sisters, self.call.job_id)
-            for sentence in removed.sentences():
-                log(HOOK, self.call.job_id, f"not forgotten: {sentence}")
+            left = [f"not forgotten: {sentence}" for sentence in removed.sentences()]
         JobState.forget(self.settings.run_dir, self.call.job_id)
+        return left
 
     def nodes(self, state: JobState | None) -> tuple[Node, ...]:
         """The job's nodes: those of its plan, and those of the nodefile when it got no plan."""

@@ -1,4 +1,4 @@
-"""Asks what a job's guests have used, right before the epilogue ends them, and keeps the answer."""
+"""Asks what a job's guests have used, right before a hook ends them, and keeps the answer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import StateError
 from nornir_torque_vm.gueststats import Figures
-from nornir_torque_vm.hooks.frame import log, log_unforeseen
+from nornir_torque_vm.hooks.frame import log_unforeseen
 from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.report import Report
@@ -17,34 +17,31 @@ from nornir_torque_vm.runstate.history import History
 from nornir_torque_vm.runstate.rootdir import RootDir
 from nornir_torque_vm.tasks.guest_stats import guest_stats
 
-HOOK = "epilogue"
+HOOK = "figures"
 PATIENCE = 3.0
 """Seconds the nodes get to answer, all together; they need some milliseconds when they are well."""
 SHARE = 0.1
 """Part of the time that is left which they get at most: the teardown needs the rest."""
 
 
-def keep_figures(settings: Settings, deadline: Deadline, nodes: Sequence[Node], history: History) -> Figures:
-    """Keep in the history what the job's guests on the nodes have used; return it.
+def keep_figures(
+    settings: Settings, deadline: Deadline, nodes: Sequence[Node], history: History
+) -> list[str]:
+    """Keep in the history what the job's guests on the nodes have used; return it in words for syslog.
 
-    Never an error: the guests have to go, with figures or without. What is missing is logged, one line
-    for each reason.
+    Never an error: the guests have to go, with figures or without. What is missing is among the words.
 
-    :param deadline: the epilogue's.
+    :param deadline: the hook's.
     """
-    job_id, figures = history.job_id, Figures()
     try:
-        figures, report = ask(settings, deadline, nodes, job_id)
-        for sentence in report.sentences():
-            log(HOOK, job_id, f"no figures of its guests: {sentence}")
+        figures, report = ask(settings, deadline, nodes, history.job_id)
         if figures.guests or figures.missing:
             history.write("stats", figures.after(earlier(history)))
-        if figures.guests:
-            log(HOOK, job_id, figures.sentence())
+        used = [figures.sentence()] if figures.guests else []
+        return [*used, *(f"no figures of its guests: {sentence}" for sentence in report.sentences())]
     except Exception as error:  # noqa: BLE001 - nothing here may keep guests alive
-        log(HOOK, job_id, f"no figures of its guests: {error}")
-        log_unforeseen(HOOK, job_id, error)
-    return figures
+        log_unforeseen(HOOK, history.job_id, error)
+        return [f"no figures of its guests: {error}"]
 
 
 def ask(settings: Settings, deadline: Deadline, nodes: Sequence[Node], job_id: str) -> tuple[Figures, Report]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.errors import TorqueVMError
+from nornir_torque_vm.errors import DeadlineExceeded, TorqueVMError
 from nornir_torque_vm.exitcodes import HookExit, hook_exit
 from nornir_torque_vm.hooks.stdio import printable, say, settle_stdio
 from nornir_torque_vm.report import Report
@@ -34,13 +34,23 @@ def tell(hook: str, job_id: str, sentence: str) -> None:
 def log(hook: str, job_id: str, sentence: str) -> None:
     """One line in syslog only: for what the user need not read."""
     syslog.openlog("torque-vm", syslog.LOG_PID, syslog.LOG_DAEMON)
-    syslog.syslog(syslog.LOG_INFO, printable(f"{hook} job={job_id} {sentence}"))
+    line = " ".join(f"{hook} job={job_id} {sentence}".split())  # an error may repeat a text of several lines
+    syslog.syslog(syslog.LOG_INFO, printable(line))
 
 
 def cancel_on_signal(deadline: Deadline) -> None:
     """SIGTERM, SIGINT and SIGHUP make the deadline due, so that the hook ends in its own order."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: deadline.cancel())
+
+
+def pause(seconds: float) -> None:
+    """Wait, unless somebody wants the hook to end."""
+    if seconds > 0:
+        deadline = Deadline.after(seconds)
+        cancel_on_signal(deadline)
+        with contextlib.suppress(DeadlineExceeded):
+            deadline.sleep(seconds)
 
 
 def leave(code: int) -> NoReturn:

@@ -152,7 +152,9 @@ def main() -> int:
     except (OSError, subprocess.SubprocessError) as exc:
         sentence, user = f"the job could not be started in its guests: {exc}", False
     from nornir_torque_vm.exitcodes import RunExit
+    from nornir_torque_vm.hooks.frame import log
 
+    log("job_starter", os.environ.get("PBS_JOBID", "?"), sentence)
     say(sentence)
     return RunExit.REFUSED if user else RunExit.SITE
 

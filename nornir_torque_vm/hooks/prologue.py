@@ -6,7 +6,6 @@ after a failed start.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import sys
@@ -22,7 +21,6 @@ from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import (
     Blame,
     Cancelled,
-    DeadlineExceeded,
     RequestError,
     SettingsError,
     TorqueVMError,
@@ -31,7 +29,8 @@ from nornir_torque_vm.exitcodes import BLAME, HookExit, RunExit, outcome_of
 from nornir_torque_vm.hooks.arguments import HookCall, parse_prologue
 from nornir_torque_vm.hooks.clock import began as hook_began
 from nornir_torque_vm.hooks.decision import Decision, decide
-from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, run_hook, sentence_of
+from nornir_torque_vm.hooks.figures import keep_figures
+from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, pause, run_hook, sentence_of
 from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.momconfig import require_starter
 from nornir_torque_vm.hooks.offlining import Offlining
@@ -83,6 +82,8 @@ class Prologue:
         """What to do about the end of :meth:`run`."""
         self.ended: Report | BaseException | None = None
         """How it ended."""
+        self.beside: list[str] = []
+        """What else the line in syslog says."""
         self._listen: Callable[[Deadline], None] = lambda _: None  # to guests that failed; set when there are
 
     def run(self) -> Report:
@@ -108,7 +109,7 @@ class Prologue:
         if self.decision.refusal:
             self.refuse()
         history.write("verdict", Verdict.of(what, sentence, self.decision))
-        log(HOOK, self.call.job_id, sentence or "ready")
+        log(HOOK, self.call.job_id, "; ".join((sentence or "ready", *self.beside)))
 
     def refuse(self) -> None:
         """Let the job starter tell the owner; where that is not possible the job is aborted."""
@@ -118,7 +119,7 @@ class Prologue:
             refusal = Refusal(self.decision.refusal, user=user)
             refuse_job(self.settings.run_dir, self.call.job_id, owner_named(self.call.user), refusal)
         except TorqueVMError as error:
-            log(HOOK, self.call.job_id, f"the owner cannot be told: {error}")
+            self.beside.append(f"the owner cannot be told: {error}")
             self.decision = Decision(HookExit.ABORT)
 
     def attempt(self, history: History) -> Report:
@@ -143,7 +144,7 @@ class Prologue:
                 report = self.start(engine, request, nodes, job, state, history)
             finally:
                 if not report.ok:
-                    self.undo(nodes, job, state)
+                    self.undo(nodes, job, state, history)
         return report
 
     def record(self, attempt: int) -> JobRecord:
@@ -215,7 +216,7 @@ class Prologue:
         history.write("report", report)
         return report
 
-    def undo(self, nodes: Sequence[Node], job: Job, state: JobState) -> None:
+    def undo(self, nodes: Sequence[Node], job: Job, state: JobState, history: History) -> None:
         """Remove what was made, on every node, in a time of its own; never changes the verdict.
 
         The plan stays when something could not be removed: the epilogue has to know where.
@@ -224,14 +225,14 @@ class Prologue:
         try:
             await_stragglers(Deadline.after(self.settings.teardown_margin * STRAGGLERS_SHARE))
             self._listen(deadline)
-            engine = Engine(self.settings, deadline)
-            removed = engine.destroy(nodes, job.id)
-            for sentence in removed.sentences():
-                log(HOOK, job.id, f"not cleaned up: {sentence}")
+            if state.plan() is not None:
+                self.beside += keep_figures(self.settings, deadline, nodes, history)
+            removed = Engine(self.settings, deadline).destroy(nodes, job.id)
+            self.beside += [f"not cleaned up: {sentence}" for sentence in removed.sentences()]
             if removed.ok:
                 state.remove()
         except Exception as error:  # noqa: BLE001 - what led here is what TORQUE has to be told
-            log(HOOK, job.id, f"not cleaned up: {sentence_of(error)}")
+            self.beside.append(f"not cleaned up: {sentence_of(error)}")
 
 
 def conclude(prologue: Prologue, began: float) -> HookExit:
@@ -258,15 +259,6 @@ def conclude(prologue: Prologue, began: float) -> HookExit:
         Offlining(prologue.call, settings, last).judge(prologue.ended)
     pause(min(over.remaining(), last.remaining()))
     return decision.exit
-
-
-def pause(seconds: float) -> None:
-    """Wait, unless somebody wants the hook to end."""
-    if seconds > 0:
-        deadline = Deadline.after(seconds)
-        cancel_on_signal(deadline)
-        with contextlib.suppress(DeadlineExceeded):
-            deadline.sleep(seconds)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from hook_kit import JOB, USER, Site, cut_off, site
 from test_gueststats import RECORDED
 
 from nornir_torque_vm.cli.app import outcome
-from nornir_torque_vm.errors import RequestError, TorqueVMError
+from nornir_torque_vm.errors import GuestError, RequestError, TorqueVMError
 from nornir_torque_vm.runstate.joblock import job_lock
 
 __all__ = ["site"]
@@ -240,3 +241,43 @@ def test_an_attempt_is_recorded_before_anything_can_go_wrong(site: Site, run: Ru
     with pytest.raises(TorqueVMError):
         site.prologue()
     assert states(run("jobs", "--json", "--user", USER.pw_name)) == [(JOB, 1, "site")]
+
+
+def test_a_running_jobs_guests_are_asked_what_they_have_used_until_now(site: Site, run: Run) -> None:
+    """Nobody has to wait for its end; nothing is kept of it."""
+    site.prologue()
+    said = run("job", JOB, "--json").json
+    assert [(one["guest"], one["net_sent"]) for one in said["figures"]["guests"]] == [
+        ("j17-r0", 7220), ("j17-r1", 7220),
+    ]  # fmt: skip
+    assert said["figures_missing"] == []
+    assert not Path(site.settings.history_dir, f"{JOB}.1", "stats.json").exists()
+
+
+def test_a_job_that_was_requeued_tells_all_its_attempts(
+    site: Site, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When each began and what it came to, whichever is shown."""
+    with monkeypatch.context() as patch:
+        cut_off(patch, "node2")
+        site.prologue()
+    site.prologue()
+    said = run("job", f"{JOB}.1")
+    assert re.search(r"^attempts  1 site \(.*\), 2 running \(.*\)$", said.out, re.MULTILINE)
+    told = run("job", JOB, "--json").json["attempts"]
+    assert [(one["attempt"], one["state"]) for one in told] == [(1, "site"), (2, "running")]
+    refused(site, "18.head")
+    assert "attempts" not in run("job", "18.head").out
+
+
+def test_a_start_that_failed_in_its_guests_tells_what_they_used(site: Site, run: Run) -> None:
+    """Asked right before they were removed."""
+
+    def breaks(_host: Any) -> bool:
+        raise GuestError("the guest says no")
+
+    site.prologue(probe=breaks)
+    said = run("job", JOB, "--json").json
+    assert said["state"] == "site"
+    assert [one["guest"] for one in said["figures"]["guests"]] == ["j17-r0", "j17-r1"]
+    assert "the guest says no" in said["sentence"]

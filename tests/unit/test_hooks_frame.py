@@ -15,7 +15,7 @@ import pytest
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import BusyError, InventoryError, RequestError
 from nornir_torque_vm.hooks import frame
-from nornir_torque_vm.hooks.frame import cancel_on_signal, run_hook
+from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
 from nornir_torque_vm.report import Failure, HostReport, Report, Status
 
 GOOD = Report((HostReport("r0"),))
@@ -189,3 +189,11 @@ def test_a_thread_that_hangs_does_not_keep_the_hook() -> None:
     )
     done = run_closed(code, "", stdout=subprocess.PIPE)
     assert (done.returncode, done.stdout) == (2, "said\n")
+
+
+def test_a_line_of_syslog_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever an error or a job repeats."""
+    lines: list[str] = []
+    monkeypatch.setattr(syslog, "syslog", lambda _level, line: lines.append(line))
+    log("epilogue", "17.head", "it said\nfoo:\tbar\0\n")
+    assert lines == ["epilogue job=17.head it said foo: bar "]

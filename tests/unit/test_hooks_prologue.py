@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import libvirt
 import pytest
 from hook_kit import JOB, USER, Site, cut_off, ready, site
 
@@ -267,7 +268,28 @@ def test_trouble_with_cleaning_up_does_not_change_the_verdict(
     with pytest.raises(RequestError):
         site.prologue(site.call("vcpus=17"))
     assert site.history("verdict.json")["run_exit"] == RunExit.REFUSED
-    assert logged[0] == "not cleaned up: the run directory is on fire"
+    (line,) = logged
+    assert line.endswith("; not cleaned up: the run directory is on fire")
+
+
+def test_a_start_that_fails_keeps_what_its_guests_used(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked before they are removed; one that never had a plan asks nobody."""
+    asked: list[int] = []
+
+    def answer(_conn: object, domains: list[Any], *_: object) -> list[Any]:
+        asked.append(len(domains))
+        return [(one, {"vcpu.0.time": 2_000_000_000}) for one in domains]
+
+    monkeypatch.setattr(libvirt.virConnect, "domainListGetStats", answer)
+    with pytest.raises(RequestError):
+        site.prologue(site.call("vcpus=17"))
+    assert asked == []
+    assert not site.prologue(probe=breaks).ok
+    kept = site.history("stats.json", attempt=2)
+    assert [(one["guest"], one["cpu_seconds"]) for one in kept["guests"]] == [("j17-r0", 2.0), ("j17-r1", 2.0)]
+    assert site.left() == []
+    assert site.epilogue().ok
+    assert site.history("stats.json", attempt=2) == kept, "the epilogue finds no guest and changes nothing"
 
 
 def test_what_could_not_be_removed_keeps_its_plan(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

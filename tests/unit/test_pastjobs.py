@@ -223,7 +223,7 @@ def test_times_and_figures_that_are_not_known_are_a_dash() -> None:
     [
         (State.RUNNING, Files(plan=PLAN), "they are taken when the job ends"),
         (State.REFUSED, Files(), "none was ever started"),
-        (State.LATE, Files(plan=PLAN), "a start that fails removes them without asking"),
+        (State.LATE, Files(plan=PLAN), "none was there when the start had failed"),
         (State.OVER, Files(plan=PLAN, teardown={"ok": True}), "none was there any more when the job ended"),
         (State.READY, Files(plan=PLAN), "no epilogue of the job is on record"),
     ],
