@@ -30,6 +30,8 @@ class HookCall:
     mother_superior: str
     exit_status: str = ""
     """Epilogues only."""
+    script: str = ""
+    """Prologues only: where the mother superior has the script of a batch job. TORQUE 5.1 and later."""
 
 
 def parse_prologue(arguments: Sequence[str], environment: Mapping[str, str]) -> HookCall:
@@ -42,6 +44,7 @@ def parse_prologue(arguments: Sequence[str], environment: Mapping[str, str]) -> 
     return HookCall(
         job_id, user, group, name, resources, queue, account,
         environment.get("PBS_NODEFILE", ""), environment.get("PBS_MSHOST", ""),
+        script=given[PROLOGUE_ARGUMENTS] if len(given) > PROLOGUE_ARGUMENTS else "",
     )  # fmt: skip
 
 

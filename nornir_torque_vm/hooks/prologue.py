@@ -25,7 +25,7 @@ from nornir_torque_vm.errors import (
     SettingsError,
     TorqueVMError,
 )
-from nornir_torque_vm.exitcodes import BLAME, HookExit, RunExit, outcome_of
+from nornir_torque_vm.exitcodes import BLAME, HookExit, outcome_of
 from nornir_torque_vm.hooks.arguments import HookCall, parse_prologue
 from nornir_torque_vm.hooks.clock import began as hook_began
 from nornir_torque_vm.hooks.decision import Decision, decide
@@ -34,6 +34,7 @@ from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, 
 from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.momconfig import require_starter
 from nornir_torque_vm.hooks.offlining import Offlining
+from nornir_torque_vm.hooks.standin import tell_owner
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.hooks.verdict import Verdict
 from nornir_torque_vm.images import image_for
@@ -44,9 +45,9 @@ from nornir_torque_vm.processors.events import JsonLinesEvents
 from nornir_torque_vm.processors.statusline import for_owner
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import Request, find_in_resources
-from nornir_torque_vm.runstate.handover import MARKERS, HandOver, Refusal
+from nornir_torque_vm.runstate.handover import MARKERS, HandOver
 from nornir_torque_vm.runstate.jobrecord import JobRecord
-from nornir_torque_vm.runstate.jobstate import History, JobState, refuse_job
+from nornir_torque_vm.runstate.jobstate import History, JobState
 from nornir_torque_vm.sshkeys import make_job_keys
 from nornir_torque_vm.tasks.check_health import Probe
 from nornir_torque_vm.threads import await_stragglers
@@ -112,12 +113,9 @@ class Prologue:
         log(HOOK, self.call.job_id, "; ".join((sentence or "ready", *self.beside)))
 
     def refuse(self) -> None:
-        """Let the job starter tell the owner; where that is not possible the job is aborted."""
+        """Let whoever starts the job tell the owner; where that is not possible the job is aborted."""
         try:
-            require_starter(self.settings.torque_home)
-            user = self.decision.job_exit is RunExit.REFUSED
-            refusal = Refusal(self.decision.refusal, user=user)
-            refuse_job(self.settings.run_dir, self.call.job_id, owner_named(self.call.user), refusal)
+            tell_owner(self.call, self.settings, self.decision)
         except TorqueVMError as error:
             self.beside.append(f"the owner cannot be told: {error}")
             self.decision = Decision(HookExit.ABORT)

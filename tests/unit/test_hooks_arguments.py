@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
@@ -33,8 +34,10 @@ def test_an_epilogues_arguments_are_known_by_place() -> None:
 def test_later_torques_may_add_arguments(
     parse: Callable[[Sequence[str], Mapping[str, str]], HookCall], given: list[str]
 ) -> None:
-    """5.1 added the script's path, 6.1 the presetup's host list."""
-    assert parse([*given, "/path/17.head.SC", "n1,n2"], {}) == parse(given, {})
+    """5.1 added the script's path, of which prologues make use, 6.1 the presetup's host list."""
+    found = parse([*given, "/path/17.head.SC", "n1,n2"], {})
+    assert found.script == ("/path/17.head.SC" if given is PROLOGUE else "")
+    assert dataclasses.replace(found, script="") == parse(given, {})
 
 
 @pytest.mark.parametrize(
