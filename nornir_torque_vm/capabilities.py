@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from nornir_torque_vm.errors import HypervisorError
-from nornir_torque_vm.model import NodeFacts
+from nornir_torque_vm.model import Holding, NodeFacts
+from nornir_torque_vm.topology import Topology, read_topology
 
 KIB = 1024
 
@@ -34,11 +35,13 @@ class Capabilities:
     """Architecture → domain types for full virtualization, in libvirt's order."""
     emulators: Mapping[str, str]
     """Architecture → path of the emulator."""
+    topology: Topology
 
 
-def parse_capabilities(text: str) -> Capabilities:
+def parse_capabilities(text: str, online: Collection[int] | None = None) -> Capabilities:
     """Read a capabilities document.
 
+    :param online: numbers of the processors that are online, None when not known; others do not count.
     :raises HypervisorError: the text is not such a document.
     """
     try:
@@ -59,11 +62,14 @@ def parse_capabilities(text: str) -> Capabilities:
         emulator = arch.findtext("emulator") or (own[0] if own else "")
         if emulator:
             emulators.setdefault(name, emulator)
+    sizes = [size_of(cell.find("memory")) for cell in cells]
+    topology = read_topology(zip(cells, sizes, strict=True), online)
     return Capabilities(
-        cpus=sum(len(cell.findall("cpus/cpu")) for cell in cells),
-        memory=sum(size_of(cell.find("memory")) for cell in cells),
+        cpus=len(topology.cpus),
+        memory=sum(sizes),
         domain_types=types,
         emulators=emulators,
+        topology=topology,
     )
 
 
@@ -74,12 +80,14 @@ def node_facts(
     memory_stats: Mapping[str, int] | None = None,
     guests_memory: Iterable[int] = (),
     hypervisor: str = "",
+    held: Iterable[Holding] = (),
 ) -> NodeFacts:
     """Join what libvirt said about one node.
 
     :param memory_stats: ``getMemoryStats(-1)``: KiB under ``total``, ``free``, ``buffers``, ``cached``.
         None when the driver has no such call: then all is free that our guests may not use.
     :param guests_memory: bytes each guest of ours there may use.
+    :param held: what guests there, ours and others, hold for themselves.
     """
     promised = tuple(guests_memory)
     if memory_stats is None:
@@ -99,6 +107,8 @@ def node_facts(
         guests=len(promised),
         guests_memory=sum(promised),
         hypervisor=hypervisor,
+        topology=capabilities.topology,
+        held=tuple(held),
     )
 
 

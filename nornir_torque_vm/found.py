@@ -11,7 +11,9 @@ import xml.etree.ElementTree as ET
 
 from nornir_torque_vm.capabilities import size_of
 from nornir_torque_vm.errors import HypervisorError
-from nornir_torque_vm.render.metadata import GuestRecord, find_record
+from nornir_torque_vm.model import Holding, Memory
+from nornir_torque_vm.render.metadata import HELD, METADATA_URI, GuestRecord, find_record
+from nornir_torque_vm.topology import cpus_of
 
 DOMAIN_PREFIX = "tvm-"
 """What every domain of ours is called first; a quick first look, the metadata decide."""
@@ -56,10 +58,7 @@ def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
     :param state: libvirt's number.
     :raises HypervisorError: the text is no domain XML.
     """
-    try:
-        root = ET.fromstring(text)  # noqa: S314 - from the node's own libvirtd
-    except ET.ParseError as exc:
-        raise HypervisorError(f"a domain's description is not XML: {exc}", node=node) from exc
+    root = _parsed(text, node)
     record = find_record(root)
     if record is None:
         return None
@@ -77,6 +76,44 @@ def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
         arch="" if machine is None else machine.get("arch", ""),
         domain_type=root.get("type", ""),
     )
+
+
+def read_holding(text: str, *, node: str) -> Holding | None:
+    """Read what a domain holds of its node, ours or another's; None when it holds nothing for itself.
+
+    A guest of ours says in its metadata which processors are its job's own; any other domain holds those
+    it is bound to, one virtual processor or all of them.
+
+    :raises HypervisorError: the text is no domain XML.
+    """
+    root = _parsed(text, node)
+    record = find_record(root)
+    if record is not None:
+        element = root.find(f"metadata/{{{METADATA_URI}}}job")
+        lists = ["" if element is None else element.get(HELD, "")]
+    else:
+        lists = [pin.get("cpuset", "") for pin in root.findall("cputune/vcpupin")]
+        lists = lists or [vcpu.get("cpuset", "") for vcpu in root.findall("vcpu")]
+    cpus = {cpu for text in lists for cpu in cpus_of(text)}
+    memory = root.find("numatune/memory")
+    strict = memory is not None and memory.get("mode", Memory.STRICT) == Memory.STRICT
+    cells = cpus_of(memory.get("nodeset", "")) if memory is not None and strict else ()
+    if not cpus and not cells:
+        return None
+    return Holding(
+        domain=root.findtext("name", ""),
+        job_id="" if record is None else record.job_id,
+        cpus=tuple(sorted(cpus)),
+        cells=cells,
+        memory=size_of(root.find("memory")),
+    )
+
+
+def _parsed(text: str, node: str) -> ET.Element:
+    try:
+        return ET.fromstring(text)  # noqa: S314 - from the node's own libvirtd
+    except ET.ParseError as exc:
+        raise HypervisorError(f"a domain's description is not XML: {exc}", node=node) from exc
 
 
 def state_name(state: int) -> str:

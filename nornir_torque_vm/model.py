@@ -9,6 +9,10 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nornir_torque_vm.topology import Topology
+
 
 class Distro(enum.StrEnum):
     """Operating system family of a guest image."""
@@ -25,6 +29,16 @@ class AddressSource(enum.StrEnum):
     LEASE = "lease"
     ARP = "arp"
     NEIGHBOUR = "neighbour"
+
+
+class Memory(enum.StrEnum):
+    """How a guest's memory keeps to NUMA cells; libvirt's words for ``numatune``."""
+
+    STRICT = "strict"
+    PREFERRED = "preferred"
+    """From the cell first, and from others when it is full."""
+    INTERLEAVE = "interleave"
+    """From several cells by turns."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +92,22 @@ class Node:
     name: str
     slots: int = 1
     address: str = ""
+    indexes: tuple[int, ...] = ()
+    """Which of the node's slots the job has, ascending; empty when nobody told."""
+    np: int = 0
+    """How many slots the node has in TORQUE; 0 when nobody told."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Holding:
+    """What a guest that exists on a node holds of it. ``memory`` in bytes, bound to ``cells``."""
+
+    domain: str
+    job_id: str = ""
+    """Empty: the domain is none of ours."""
+    cpus: tuple[int, ...] = ()
+    cells: tuple[int, ...] = ()
+    memory: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,6 +128,10 @@ class NodeFacts:
     """Memory those guests may use."""
     hypervisor: str = ""
     """Driver and version, for people: ``QEMU 7.2.22, libvirt 9.0.0``."""
+    topology: Topology | None = None
+    """How processors and memory are grouped; None when nobody looked."""
+    held: tuple[Holding, ...] = ()
+    """What guests that are there hold for themselves."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,6 +159,25 @@ class Shape:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Placement:
+    """Where on its node a guest runs: physical processors by number, NUMA cells by number."""
+
+    cpus: tuple[int, ...]
+    """All it may use."""
+    vcpus: tuple[tuple[int, ...], ...] = ()
+    """What each virtual processor may use of them; empty: each all, it floats."""
+    emulator: tuple[int, ...] = ()
+    """What the emulator's own threads may use; empty: all."""
+    cells: tuple[int, ...] = ()
+    """Where its memory comes from; empty: wherever."""
+    memory: Memory | None = None
+    exclusive: bool = False
+    """Whether the processors are the job's own share."""
+    why: str = ""
+    """Why it floats although it should be pinned."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Guest:
     """One virtual machine of a job."""
 
@@ -139,6 +192,8 @@ class Guest:
     domain: str
     """Name of the libvirt domain; also the prefix of its volumes."""
     shape: Shape
+    placement: Placement | None = None
+    """None: the node's processors are not known, the guest floats over all of them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def parse_nodefile(text: str) -> tuple[Node, ...]:
 
 
 def parse_exec_host(text: str) -> tuple[Node, ...]:
-    """Return the nodes of an ``exec_host`` value in order, slots = distinct slot indexes.
+    """Return the nodes of an ``exec_host`` value in order, with the indexes of their slots.
 
     :raises InventoryError: empty, a part without slots, a bad host name or slot range.
     """
@@ -65,7 +65,9 @@ def parse_exec_host(text: str) -> tuple[Node, ...]:
         _check_host(name, "exec_host")
         for piece in ranges.split(","):
             slots.setdefault(name, set()).update(_slot_range(piece, name))
-    return tuple(Node(name, len(indexes)) for name, indexes in slots.items())
+    return tuple(
+        Node(name, len(indexes), indexes=tuple(sorted(indexes))) for name, indexes in slots.items()
+    )
 
 
 def fold(names: Iterable[str]) -> str:

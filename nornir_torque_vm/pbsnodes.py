@@ -35,6 +35,8 @@ class NodeState:
 
     state: frozenset[str]
     note: str = ""
+    np: int = 0
+    """How many slots it has; 0 when the server does not say."""
 
     @property
     def offline(self) -> bool:
@@ -115,7 +117,9 @@ def parse_nodes(text: str) -> Mapping[str, NodeState]:
         raise NodesUnknown("what pbsnodes -x says cannot be understood") from None
     return {
         node.findtext("name", ""): NodeState(
-            frozenset(node.findtext("state", "").split(",")), node.findtext("note", "")
+            frozenset(node.findtext("state", "").split(",")),
+            node.findtext("note", ""),
+            int(np) if (np := node.findtext("np", "").strip()).isdecimal() else 0,
         )
         for node in root.iter("Node")
     }

@@ -19,7 +19,21 @@ from nornir_torque_vm.errors import (
     StateError,
 )
 from nornir_torque_vm.identity import domain_name, guest_name, guest_uuid, mac_address
-from nornir_torque_vm.model import Distro, Guest, Image, Job, Node, NodeFacts, Owner, Plan, Shape
+from nornir_torque_vm.model import (
+    Distro,
+    Guest,
+    Image,
+    Job,
+    Memory,
+    Node,
+    NodeFacts,
+    Owner,
+    Placement,
+    Plan,
+    Shape,
+)
+from nornir_torque_vm.pinfile import PinMap
+from nornir_torque_vm.placement import placed, processors_for_guests, wish_of
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.sizes import UNITS, format_size
 
@@ -44,12 +58,15 @@ def make_plan(
     nodes: Sequence[Node],
     image: Image,
     facts: Mapping[str, NodeFacts] | None = None,
+    pins: PinMap | None = None,
 ) -> Plan:
     """Resolve a request on the nodes of a job.
 
     Ranks run through the nodes in nodefile order, all guests of one node after each other.
 
-    :param facts: what the survey found, by node name; a node without facts is not checked.
+    :param facts: what the survey found, by node name; a node without facts is not checked, and guests
+        there have no placement.
+    :param pins: what the file says that the request names for ``vcpu_pinning``.
     :raises RequestError: the guests are more or larger than the site or a node allows at all.
     :raises HypervisorError: a node cannot run the domain type it should.
     :raises BusyError: there would be room if there were no guests of other jobs.
@@ -74,10 +91,14 @@ def make_plan(
         for fact in known:
             check(fact, shape, per_node, settings)
     offers = {fact.node: fact for fact in known}
-    guests = (
-        _guest(job, rank, node, index, _adapted(shape, offers.get(node.name)))
-        for rank, (node, index) in enumerate((node, index) for node in nodes for index in range(per_node))
-    )
+    guests: list[Guest] = []
+    for node in nodes:
+        offer = offers.get(node.name)
+        fitted = _adapted(shape, offer)
+        here = tuple(_guest(job, len(guests) + index, node, index, fitted) for index in range(per_node))
+        if offer is not None:
+            here = placed(job, node, here, offer, wish_of(request, settings, pins), settings)
+        guests += here
     return Plan(job=job, nodes=tuple(nodes), guests=tuple(guests), image=image)
 
 
@@ -165,7 +186,7 @@ def _check_arch(fact: NodeFacts, shape: Shape, _per_node: int, _settings: Settin
 
 def _check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
     """Refuse what the node could not hold if it were empty."""
-    cpus, memory = fact.cpus - settings.host_os_core_count, _usable_memory(fact, settings)
+    cpus, memory = processors_for_guests(fact, settings), _usable_memory(fact, settings)
     if cpus < 1 or memory < 1:
         raise SettingsError(
             f"nothing is left for guests of {fact.cpus} processors and {_mib(fact.memory)}",
@@ -241,7 +262,19 @@ def _plan(
     groups = tuple((name, gid) for name, gid in owner["groups"])
     return Plan(
         job=Job(**{**job, "owner": Owner(**{**owner, "groups": groups})}),
-        nodes=tuple(Node(**node) for node in nodes),
-        guests=tuple(Guest(**{**guest, "shape": Shape(**guest["shape"])}) for guest in guests),
+        nodes=tuple(Node(**{**node, "indexes": tuple(node.get("indexes", ()))}) for node in nodes),
+        guests=tuple(
+            Guest(**{**guest, "shape": Shape(**guest["shape"]), "placement": _placement(guest)})
+            for guest in guests
+        ),
         image=Image(**{**image, "distro": Distro(image["distro"]), "backing": tuple(image["backing"])}),
     )
+
+
+def _placement(guest: dict[str, Any]) -> Placement | None:
+    raw = guest.get("placement")
+    if raw is None:
+        return None
+    lists = {key: tuple(raw[key]) for key in ("cpus", "emulator", "cells")}
+    memory = None if raw["memory"] is None else Memory(raw["memory"])
+    return Placement(**{**raw, **lists, "vcpus": tuple(map(tuple, raw["vcpus"])), "memory": memory})

@@ -34,6 +34,7 @@ from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, 
 from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.momconfig import require_starter
 from nornir_torque_vm.hooks.offlining import Offlining
+from nornir_torque_vm.hooks.slots import floating, pins_of, with_slots
 from nornir_torque_vm.hooks.standin import tell_owner
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.hooks.verdict import Verdict
@@ -189,7 +190,10 @@ class Prologue:
         facts, survey = engine.survey(nodes)
         if not survey.ok:
             return self.failed(survey, history)
-        plan = make_plan(request, self.settings, job, nodes, image, facts)
+        nodes, unknown = with_slots(nodes, job.id, self.settings, self.deadline)
+        pins = pins_of(request, job.owner, self.deadline)
+        plan = make_plan(request, self.settings, job, nodes, image, facts, pins)
+        self.beside += floating(plan, unknown)
         keys = make_job_keys([guest.name for guest in plan.guests])
         state.save(plan, keys)
         history.write("plan", plan)

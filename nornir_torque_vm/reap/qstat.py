@@ -75,6 +75,17 @@ class Qstat:
             return Answer(Said.NOTHING, error.what)
         return parse_job(job_id, done.returncode, done.stdout, done.stderr)
 
+    def exec_host(self, job_id: str) -> str:
+        """Which slots of which nodes a job has, as the server writes it.
+
+        :raises NoAnswer: the server does not say.
+        """
+        done = self._run("-f", "-x", job_id)
+        found = _attribute(job_id, done.stdout, "exec_host") if done.returncode == 0 else ""
+        if not found:
+            raise NoAnswer(last_line(done.stderr, done.returncode) if done.returncode else "it does not say")
+        return found
+
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         if not self.program:
             raise NoAnswer("there is no qstat on this node")
@@ -128,18 +139,34 @@ def last_line(err: str, code: int) -> str:
     return lines[-1].strip() if lines else f"qstat ended with {code}"
 
 
-def _state(job_id: str, out: str) -> Answer:
-    """The state of the one job in the answer; a document type is refused, for entities come from there."""
+def _job(job_id: str, out: str) -> ET.Element:
+    """The one job in the answer; a document type is refused, for entities come from there.
+
+    :raises NoAnswer: it is about something else.
+    """
     if len(out) > ANSWER_LIMIT or "<!" in out:
-        return Answer(Said.NOTHING, "the answer is not what qstat -x prints")
+        raise NoAnswer("the answer is not what qstat -x prints")
     try:
         root = ET.fromstring(out)  # noqa: S314 - no document type, so no entities
     except ET.ParseError:
-        return Answer(Said.NOTHING, "the answer is not XML")
+        raise NoAnswer("the answer is not XML") from None
     jobs = root.findall("Job")
     if len(jobs) != 1 or jobs[0].findtext("Job_Id") != job_id:
-        return Answer(Said.NOTHING, "the answer is about another job")
-    states = [state.text or "" for state in jobs[0].findall("job_state")]
+        raise NoAnswer("the answer is about another job")
+    return jobs[0]
+
+
+def _attribute(job_id: str, out: str, name: str) -> str:
+    return _job(job_id, out).findtext(name, "").strip()
+
+
+def _state(job_id: str, out: str) -> Answer:
+    """The state of the one job in the answer."""
+    try:
+        job = _job(job_id, out)
+    except NoAnswer as error:
+        return Answer(Said.NOTHING, error.what)
+    states = [state.text or "" for state in job.findall("job_state")]
     if len(states) != 1 or not re.fullmatch("[A-Z]", states[0]):
         return Answer(Said.NOTHING, "the answer has no state")
     if states[0] == COMPLETED:

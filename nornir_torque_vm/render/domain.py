@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.model import Guest, Plan
+from nornir_torque_vm.model import Guest, Placement, Plan
 from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
+from nornir_torque_vm.topology import cpus_text
 
 if TYPE_CHECKING:
     from nornir_torque_vm.config.settings import Settings
@@ -28,6 +29,30 @@ The host's own CPU for hardware virtualization: guests of a job never migrate. E
 emulator can do for emulation: its default lacks what today's distributions demand (RHEL 9 stops at
 boot without x86-64-v2), and the larger model boots no slower.
 """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlacementTexts:
+    """A placement as the template writes it; empty where there is nothing to write."""
+
+    cpus: str = ""
+    vcpus: tuple[str, ...] = ()
+    emulator: str = ""
+    cells: str = ""
+    memory: str = ""
+
+
+def placement_texts(placement: Placement | None) -> PlacementTexts:
+    """Return the texts of a placement, of an emulated guest as of any other (libvirt 9.0 takes both)."""
+    if placement is None:
+        return PlacementTexts()
+    return PlacementTexts(
+        cpus=cpus_text(placement.cpus),
+        vcpus=tuple(cpus_text(cpus) for cpus in placement.vcpus),
+        emulator=cpus_text(placement.emulator),
+        cells=cpus_text(placement.cells),
+        memory=placement.memory or "",
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,4 +90,5 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         base_format=plan.image.format,
         volumes=volumes,
         bridge=settings.bridge,
+        placement=placement_texts(guest.placement),
     )

@@ -11,9 +11,14 @@ import xml.etree.ElementTree as ET
 
 from nornir_torque_vm.model import Guest, Job
 from nornir_torque_vm.render.encode import xml
+from nornir_torque_vm.topology import cpus_text
 
 METADATA_URI = "urn:nornir-torque-vm:1"
 """Namespace of our element; the number grows when an older reader would misread it."""
+
+
+HELD = "cpus"
+"""Attribute with the processors that are the job's own there; missing where nobody knows."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ def job_element(job: Job, guest: Guest) -> str:
         "server": job.server, "id": job.id, "attempt": str(job.attempt), "owner": job.owner.name,
         "nonce": job.nonce, "rank": str(guest.rank), "guest": guest.name,
     }  # fmt: skip
+    if guest.placement is not None and guest.placement.exclusive:
+        values[HELD] = cpus_text(guest.placement.cpus)
     attributes = " ".join(f'{name}="{xml(value)}"' for name, value in values.items())
     return f'<job xmlns="{METADATA_URI}" {attributes}/>'
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, TypedDict
 
 from nornir.core.inventory import Host
@@ -82,18 +82,30 @@ def our_guests(conn: Any, node: str) -> list[FoundGuest]:
 
     :raises HypervisorError: libvirt refuses.
     """
+    return found_in(descriptions(conn, node, DOMAIN_PREFIX), node)
+
+
+def descriptions(conn: Any, node: str, prefix: str) -> list[tuple[str, int]]:
+    """The XML and the state of a node's domains whose names begin so: one question more for each.
+
+    :raises HypervisorError: libvirt refuses.
+    """
     from libvirt import libvirtError
 
     found = []
-    for domain, state in candidates(conn, node, DOMAIN_PREFIX).values():
+    for domain, state in candidates(conn, node, prefix).values():
         try:
-            guest = read_domain(domain.XMLDesc(0), node=node, state=state)
+            found.append((domain.XMLDesc(0), state))
         except libvirtError as exc:
             if exc.get_error_code() != NO_DOMAIN:  # else it ended between the two questions
                 raise map_error(exc, node) from exc
-        else:
-            found += [guest] if guest is not None else []
     return found
+
+
+def found_in(domains: Iterable[tuple[str, int]], node: str) -> list[FoundGuest]:
+    """The guests of ours among descriptions of domains."""
+    read = (read_domain(text, node=node, state=state) for text, state in domains)
+    return [guest for guest in read if guest is not None and guest.domain.startswith(DOMAIN_PREFIX)]
 
 
 class Place(TypedDict):

@@ -9,9 +9,11 @@ from nornir.core.task import Result, Task
 
 from nornir_torque_vm.capabilities import Capabilities, node_facts, parse_capabilities
 from nornir_torque_vm.connections.libvirt import map_error, mapped
-from nornir_torque_vm.found import DOMAIN_PREFIX
+from nornir_torque_vm.connections.virconnect import is_test
+from nornir_torque_vm.found import DOMAIN_PREFIX, read_holding
 from nornir_torque_vm.inventory.hostdata import node_of
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, our_guests, storage_of
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, descriptions, found_in, storage_of, uri_of
+from nornir_torque_vm.topology import flat
 
 CONNECTION_NAME = LIBVIRT
 
@@ -21,7 +23,7 @@ _MIB = 1 << 20
 
 
 def survey(task: Task) -> Result:
-    """Ask a node's libvirt for its processors, memory, domain types and the guests of ours it has.
+    """Ask a node's libvirt for its processors, memory, domain types and what the guests there hold.
 
     Arguments:
         none
@@ -37,24 +39,43 @@ def survey(task: Task) -> Result:
     host, node = task.host, node_of(task.host)
     conn = connection(task)
     with mapped(node):
-        capabilities = _complete(conn, parse_capabilities(conn.getCapabilities()))
+        # The test driver's map is another machine's than its other answers.
+        online = None if is_test(uri_of(host)) else _online(conn)
+        capabilities = _complete(conn, parse_capabilities(conn.getCapabilities(), online), online)
+    domains = descriptions(conn, node, prefix="")
     facts = node_facts(
         node,
         capabilities,
         memory_stats=_memory_stats(conn, node),
-        guests_memory=[guest.memory for guest in our_guests(conn, node)],
+        guests_memory=[guest.memory for guest in found_in(domains, node)],
+        held=[held for text, _ in domains if (held := read_holding(text, node=node)) is not None],
     )
     # Makes the storage pool when there is none yet: better a sentence now than half a start later.
     storage_of(task).names(DOMAIN_PREFIX)
     return Result(host=host, result=facts)
 
 
-def _complete(conn: Any, found: Capabilities) -> Capabilities:
+def _online(conn: Any) -> tuple[int, ...] | None:
+    """The processors that are online; None where the driver does not tell."""
+    from libvirt import libvirtError
+
+    try:
+        _, online, _ = conn.getCPUMap()
+    except libvirtError as exc:
+        if exc.get_error_code() == _NO_SUPPORT:
+            return None
+        raise
+    return tuple(number for number, is_online in enumerate(online) if is_online)
+
+
+def _complete(conn: Any, found: Capabilities, online: tuple[int, ...] | None) -> Capabilities:
     """Ask for processors and memory where the capabilities have no topology (some containers)."""
     if found.cpus and found.memory:
         return found
     _, mebibytes, cpus, *_ = conn.getInfo()
-    return dataclasses.replace(found, cpus=found.cpus or cpus, memory=found.memory or mebibytes * _MIB)
+    memory = found.memory or mebibytes * _MIB
+    topology = found.topology if found.cpus else flat(range(cpus) if online is None else online, memory)
+    return dataclasses.replace(found, cpus=len(topology.cpus), memory=memory, topology=topology)
 
 
 def _memory_stats(conn: Any, node: str) -> dict[str, int] | None:

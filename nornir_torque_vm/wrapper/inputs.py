@@ -22,6 +22,8 @@ MAX_FILE = 1 << 20
 """Bytes a file may have whose content belongs to the request."""
 
 _CHUNK = 1 << 20
+_LINKS = 40
+"""As many links in a row as Linux follows."""
 _STANDARD = 2
 """The last of the standard descriptors."""
 
@@ -136,9 +138,12 @@ def read_user_files(asked: dict[str, tuple[Any, str]], directory: str) -> dict[s
     for key, (value, origin) in asked.items():
         where = f"{origin}: " if origin.startswith("script") else ""
         if isinstance(value, FileRef):
-            path = absolute(value.path, directory)
-            subject = f"{where}{key} names {show(value.path)}, which"
-            read[key] = FileRef(path, _digest(path, subject)), origin
+            path = _behind_links(absolute(value.path, directory))
+            subject = f"{where}{key} names {show(value.path)}"
+            content = _read_small(path, f"{subject}, which")
+            if key == "vcpu_pinning":
+                _check_mapping(content, subject)
+            read[key] = FileRef(path, _digest(content)), origin
         elif key == "disk" and value:
             path = absolute(value, directory)
             _check_disk(path, f"{where}disk names {show(value)}, which")
@@ -148,11 +153,22 @@ def read_user_files(asked: dict[str, tuple[Any, str]], directory: str) -> dict[s
     return read
 
 
-def _digest(path: str, subject: str) -> str:
-    """The SHA-256 of a small regular file, taken of the very file that was examined."""
-    import hashlib
+def _behind_links(path: str) -> str:
+    """The path of the file that a link at the end of ``path`` leads to; nodes follow none there.
 
-    fd = open_regular(path, subject)
+    Links in front of it stay: a home directory may be one that leads somewhere else on every host.
+    """
+    for _ in range(_LINKS):
+        try:
+            path = absolute(os.readlink(path), path.rpartition("/")[0])  # noqa: PTH115 - pathlib is slow
+        except OSError:  # no link, or nothing at all
+            break
+    return path
+
+
+def _read_small(path: str, subject: str) -> bytes:
+    """The content of a small regular file, taken of the very file that was examined."""
+    fd = open_regular(path, subject, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         content = b"" if os.fstat(fd).st_size > MAX_FILE else _read_from(fd, 0)
         size = os.fstat(fd).st_size
@@ -164,7 +180,23 @@ def _digest(path: str, subject: str) -> str:
         raise RequestError(
             f"{subject} has more than {MAX_FILE >> 20} MiB", hint="put large data into the image"
         )
+    return content
+
+
+def _digest(content: bytes) -> str:
+    import hashlib
+
     return hashlib.sha256(content).hexdigest()
+
+
+def _check_mapping(content: bytes, subject: str) -> None:
+    """Refuse a pinning file that no node could read."""
+    from nornir_torque_vm.pinfile import parse_pins
+
+    try:
+        parse_pins(content)
+    except RequestError as error:
+        raise RequestError(f"{subject}: {error.what}", hint=error.hint) from None
 
 
 def open_regular(path: str, subject: str, flags: int = os.O_RDONLY) -> int:

@@ -53,6 +53,7 @@ class Site:
             "run_dir": str(folder / "run"),
             "history_dir": str(folder / "log"),
             "torque_home": str(folder / "torque"),
+            "real_qsub_on_nodes": str(folder / "bin/qsub"),
             "requeue_pause": 0,
             "timeout": 20.0,
             "teardown_margin": 5.0,
@@ -64,6 +65,10 @@ class Site:
         (folder / "torque/mom_priv").mkdir(parents=True)
         (folder / "torque/mom_priv/job_starter").write_text("# nornir_torque_vm.hooks.job_starter\n")
         self.configure_mom(f"$job_starter {folder}/torque/mom_priv/job_starter")
+        (folder / "bin").mkdir()
+        for name in ("qstat", "pbsnodes"):  # else this machine's own would be asked
+            (folder / "bin" / name).write_text(f"#!/bin/sh\necho '{name}: no server here' >&2\nexit 1\n")
+            (folder / "bin" / name).chmod(0o755)
         (folder / "pool").mkdir()
         (folder / "pool/micro.qcow2").write_bytes(image_bytes())
         self._links: dict[str, Link[str, Any]] = {}

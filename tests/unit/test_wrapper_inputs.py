@@ -50,8 +50,9 @@ def looked(work: Path, text: str = "", origin: str = COMMAND_LINE, **settings: A
 @pytest.mark.parametrize("key", ["vm_prologue", "vm_epilogue", "metadata", "vcpu_pinning"])
 def test_a_file_travels_with_its_digest(work: Path, key: str) -> None:
     """With its absolute path; nodes compare what they find there."""
-    (work / "f").write_bytes(b"x" * MAX_FILE)
-    digest = hashlib.sha256(b"x" * MAX_FILE).hexdigest()
+    content = b"0 0 0\n".ljust(MAX_FILE, b"\n")
+    (work / "f").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
     assert read(f"{key}=f", work) == FileRef(f"{work}/f", digest)
     assert read(f"{key}={work}/./f", work) == FileRef(f"{work}/f", digest)
 
@@ -101,6 +102,30 @@ def test_links_are_followed_only_where_they_must_be(work: Path) -> None:
     assert absolute("link/f", str(work)) == f"{work}/link/f"
     assert absolute("link/../f", str(work)) == f"{work}/f"
     assert absolute("//f", str(work)) == "/f"
+
+
+def test_a_link_at_the_end_is_replaced_by_what_it_leads_to(work: Path) -> None:
+    """Nodes open the file itself; directories keep the names they have here."""
+    (work / "real").mkdir()
+    (work / "real/f").write_bytes(b"content")
+    (work / "link").symlink_to("real")
+    (work / "last").symlink_to("link/second")
+    (work / "real/second").symlink_to("f")
+    assert read("metadata=last", work).path == f"{work}/link/f"
+    (work / "loop").symlink_to("loop")
+    with pytest.raises(RequestError, match=r"^metadata names 'loop', which cannot be opened: Too many"):
+        read("metadata=loop", work)
+
+
+def test_a_pinning_file_is_read_before_the_job_waits_for_hours(work: Path) -> None:
+    """It names the line, and where the file was asked for."""
+    (work / "map").write_text("# guest vcpu processors\n0 0 0\n0 1 2-1\n")
+    with pytest.raises(RequestError) as raised:
+        read("vcpu_pinning=map", work, "script line 3")
+    assert str(raised.value) == (
+        "script line 3: vcpu_pinning names 'map': line 3 of the pinning file has '2-1' for processors; "
+        "a line is: guest, vcpu (or emulator), processors such as 0 or 2-3,5"
+    )
 
 
 def test_the_directory_is_the_one_the_user_sees(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,80 @@
+"""Machines for the pinning tests, written as libvirt describes a host's topology (formatcaps.html)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hypothesis import strategies as st
+
+from nornir_torque_vm.capabilities import parse_capabilities
+from nornir_torque_vm.topology import Topology, cpus_text
+
+GIB = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """A machine: cells of cores of threads, and which processors are switched off.
+
+    :param numbering: how firmware numbers threads: ``near`` gives a core's threads neighbouring numbers,
+        ``far`` numbers all first threads before all second ones, ``round`` deals cores to cells in turn.
+    """
+
+    cells: int = 1
+    cores: int = 4
+    threads: int = 1
+    numbering: str = "near"
+    offline: frozenset[int] = frozenset()
+
+    def number(self, cell: int, core: int, thread: int) -> int:
+        """The number of one thread of one core of one cell."""
+        total = self.cells * self.cores
+        place = core * self.cells + cell if self.numbering == "round" else cell * self.cores + core
+        return place * self.threads + thread if self.numbering == "near" else thread * total + place
+
+    @property
+    def count(self) -> int:
+        """How many processors there are, online or not."""
+        return self.cells * self.cores * self.threads
+
+    @property
+    def online(self) -> tuple[int, ...]:
+        """Numbers of those that are online."""
+        return tuple(number for number in range(self.count) if number not in self.offline)
+
+    def xml(self) -> str:
+        """The capabilities document: an offline processor is listed by its number alone."""
+        cells = "".join(self._cell(cell) for cell in range(self.cells))
+        topology = f"<topology><cells num='{self.cells}'>{cells}</cells></topology>"
+        return f"<capabilities><host>{topology}</host></capabilities>"
+
+    def topology(self) -> Topology:
+        """What is read from the document and the online map."""
+        return parse_capabilities(self.xml(), self.online).topology
+
+    def _cell(self, cell: int) -> str:
+        listed = {}
+        for core in range(self.cores):
+            numbers = [self.number(cell, core, thread) for thread in range(self.threads)]
+            siblings = cpus_text(number for number in numbers if number not in self.offline)
+            for number in numbers:
+                more = f" socket_id='{cell}' die_id='0' core_id='{core}' siblings='{siblings}'"
+                listed[number] = f"<cpu id='{number}'{'' if number in self.offline else more}/>"
+        cpus = "".join(listed[number] for number in sorted(listed))
+        return (
+            f"<cell id='{cell}'><memory unit='KiB'>{(GIB >> 10) * (cell + 1)}</memory>"
+            f"<cpus num='{len(listed)}'>{cpus}</cpus></cell>"
+        )
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> Machine:
+    """Machines of 1, 2 or 8 cells, with and without threads, with and without processors switched off."""
+    made = Machine(
+        cells=draw(st.sampled_from([1, 2, 8])),
+        cores=draw(st.integers(1, 6)),
+        threads=draw(st.sampled_from([1, 2, 2, 4])),
+        numbering=draw(st.sampled_from(["near", "far", "round"])),
+    )
+    off = draw(st.sets(st.integers(1, made.count), max_size=made.count // 3))
+    return dataclasses.replace(made, offline=frozenset(off - {made.count}))
