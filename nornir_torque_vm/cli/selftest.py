@@ -29,6 +29,7 @@ from nornir_torque_vm.model import Guest, Job, Node, Plan
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.processors.progress import progress
 from nornir_torque_vm.processors.timeline import TimelineProcessor
+from nornir_torque_vm.reap.judge import SELFTEST
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import parse_request
 from nornir_torque_vm.runstate.jobstate import JobState
@@ -36,8 +37,6 @@ from nornir_torque_vm.sshkeys import make_job_keys
 from nornir_torque_vm.tasks import check_health
 from nornir_torque_vm.threads import await_stragglers
 
-SERVER = "selftest"
-"""Begins what stands in the place of a batch server's name, this host's behind it: no job has such an id."""
 COMMAND = "true && uname -srm"
 PARTS = ("start", "address", "health")
 """Phases that are shown."""
@@ -92,7 +91,7 @@ class Trial:
         self.settings, self.nodes = settings, nodes
         self.times = TimelineProcessor()
         self.engine = Engine(settings, deadline, [self.times, *watchers])
-        server = f"{SERVER}-{os.uname().nodename.partition('.')[0]}"
+        server = f"{SELFTEST}-{os.uname().nodename.partition('.')[0]}"
         self.job = Job(f"{int(time.time())}.{server}", server, caller(), nonce=secrets.token_hex(4))
         self.healthy: list[tuple[Guest, str]] = []
         """Guests that were asked, and what they said."""

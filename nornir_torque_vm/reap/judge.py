@@ -8,6 +8,8 @@ What counts, and why:
 * The server's word, but only about jobs of its own: those with its name in their id, and a number that it
   has given out already. To everything else it answers "unknown" as well.
 * "Unknown job" and state C are proofs. That the server may not tell us about a job is not: it knows it.
+* No server knows a self-test. It is over when the host that made it has no process for it any more; elsewhere
+  when it began longer ago than any may last.
 """
 
 from __future__ import annotations
@@ -16,6 +18,11 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+SELFTEST = "selftest"
+"""Begins what stands in the place of a batch server's name in a self-test's job id; the name of the host that
+made it follows after a dash. No job has such an id."""
+LONGEST_SELFTEST = 2 * 86_400.0
+"""Seconds within which a self-test has ended: ``timeout`` is a day at most, and so is what comes after it."""
 WORKING = frozenset({"Active", "Idle", "Scheduling"})
 """States of a server that has read its jobs and answers for them."""
 
@@ -83,6 +90,10 @@ class Facts:
     server_error: str = ""
     answers: Mapping[str, Answer] = dataclasses.field(default_factory=dict)
     """By job id."""
+    here: str = ""
+    """This node's name."""
+    now: float = 0.0
+    """Seconds since the epoch."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,6 +117,8 @@ def ids_of(slug: str, known: tuple[str, ...], server: Server | None) -> tuple[st
 
 def judge(facts: Facts) -> Verdict:
     """Say whether a job is over."""
+    if facts.job_ids and all(map(is_selftest, facts.job_ids)):
+        return _judge_selftest(facts)
     why_not = _at_work(facts) or _no_server(facts) or _not_its_own(facts)
     if why_not:
         return Verdict(False, why_not)
@@ -118,6 +131,24 @@ def judge(facts: Facts) -> Verdict:
             return Verdict(False, f"the server did not say: {answer.detail}")
         reasons.append(answer.detail)
     return Verdict(True, reasons[0])
+
+
+def is_selftest(job_id: str) -> bool:
+    """Whether a job id is that of a self-test: the second it began, and who made it."""
+    number, _, server = job_id.partition(".")
+    return number.isdecimal() and server.startswith(f"{SELFTEST}-")
+
+
+def _judge_selftest(facts: Facts) -> Verdict:
+    if facts.worker:
+        return Verdict(False, facts.worker)
+    host = facts.job_ids[0].partition(f".{SELFTEST}-")[2]
+    if host == facts.here.partition(".")[0]:
+        return Verdict(True, "a self-test of this host, which is not at work on it any more")
+    age = facts.now - int(facts.slug.partition("-")[0])
+    if age > LONGEST_SELFTEST:
+        return Verdict(True, f"a self-test that began {age / 3600:.0f} hours ago")
+    return Verdict(False, f"a self-test of {host}: run torque-vm destroy there, or wait for two days")
 
 
 def judge_by_order(facts: Facts) -> Verdict:

@@ -180,7 +180,7 @@ class Reaper:
         except StateError as exc:
             error = str(exc)
         at_work = worker(self.settings.run_dir, job_ids)
-        return Facts(left.slug, job_ids, at_work, jobs, error)
+        return Facts(left.slug, job_ids, at_work, jobs, error, here=self.node.name, now=time.time())
 
     def server(self) -> tuple[Server | None, str]:
         """Who answers, or why nobody does."""

@@ -1,4 +1,4 @@
-"""What hooks say on a real TORQUE: one line each in syslog, none in a job's output, progress at a terminal."""
+"""What hooks say on a real TORQUE: a line each in syslog, none in a job's output; progress at a terminal."""
 
 from __future__ import annotations
 

@@ -286,7 +286,10 @@ def test_a_start_that_fails_keeps_what_its_guests_used(site: Site, monkeypatch: 
     assert asked == []
     assert not site.prologue(probe=breaks).ok
     kept = site.history("stats.json", attempt=2)
-    assert [(one["guest"], one["cpu_seconds"]) for one in kept["guests"]] == [("j17-r0", 2.0), ("j17-r1", 2.0)]
+    assert [(one["guest"], one["cpu_seconds"]) for one in kept["guests"]] == [
+        ("j17-r0", 2.0),
+        ("j17-r1", 2.0),
+    ]
     assert site.left() == []
     assert site.epilogue().ok
     assert site.history("stats.json", attempt=2) == kept, "the epilogue finds no guest and changes nothing"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_torque_vm.reap.judge import (
+    LONGEST_SELFTEST,
     WORKING,
     Answer,
     Facts,
@@ -216,3 +217,39 @@ class TestGrace:
     def test_what_is_not_over_stays_so(self) -> None:
         """However long ago something was seen."""
         assert settle(Verdict(False, "state R"), 1e9, 0) == Verdict(False, "state R")
+
+
+BEGAN = 1_795_000_000
+TEST = f"{BEGAN}.selftest-node1"
+
+
+def selftest(**changes: object) -> Facts:
+    """What node2 knows of a self-test that node1 began an hour ago."""
+    facts = Facts(str(BEGAN), (TEST,), mom_jobs=None, server=HEAD, here="node2", now=BEGAN + 3600.0)
+    return dataclasses.replace(facts, **changes)  # type: ignore[arg-type]
+
+
+def test_a_self_test_is_over_where_it_was_made_when_its_process_is_gone() -> None:
+    """No server ever knew it, and no MOM has it."""
+    assert judge(selftest(here="node1.example.org")).over
+    assert judge(selftest(here="node1", worker="process 9 is at work on it")) == Verdict(
+        False, "process 9 is at work on it"
+    )
+
+
+def test_elsewhere_a_self_test_is_over_when_it_began_longer_ago_than_any_may_last() -> None:
+    """Its process cannot be seen from there."""
+    assert judge(selftest()) == Verdict(
+        False, "a self-test of node1: run torque-vm destroy there, or wait for two days"
+    )
+    assert judge(selftest(now=BEGAN + LONGEST_SELFTEST + 1)) == Verdict(
+        True, "a self-test that began 48 hours ago"
+    )
+    assert not judge(selftest(now=BEGAN + LONGEST_SELFTEST + 1, worker="process 9")).over
+
+
+@pytest.mark.parametrize("job_id", ["17.selftest", "17.selftester", "17.head", "x.selftest-n", "17.adhoc"])
+def test_only_self_tests_are_judged_as_such(job_id: str) -> None:
+    """Guests of torque-vm boot stay until somebody removes them."""
+    assert not judge(selftest(job_ids=(job_id,), here="n")).over
+    assert not judge(selftest(job_ids=(TEST, job_id), here="node1")).over

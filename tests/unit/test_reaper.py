@@ -133,6 +133,14 @@ class TestOver:
         assert (case.fate, case.reason) == (Fate.REMOVED, "the server knows no such job")
         assert node.left() == []
 
+    def test_a_self_test_that_was_killed_is_over(self, node: Node) -> None:
+        """No server can say so; this host has no process of it."""
+        job = dataclasses.replace(JOB, id="1795000000.selftest-node1", server="selftest-node1")
+        node.leave(job)
+        node.qstat("echo nobody >&2; exit 1", "exit 1")
+        assert node.reap()[job.id].fate is Fate.REMOVED
+        assert node.left() == []
+
     def test_a_completed_job_is_over(self, node: Node) -> None:
         """While the server still tells of it."""
         node.leave()
