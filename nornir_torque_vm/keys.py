@@ -58,10 +58,9 @@ KEYS = Table(
         Field(
             "vcpu_pinning",
             Pinning(),
-            "whether virtual processors stay on physical ones: chosen from the node's topology, "
-            "floating, or as a file maps them",
+            "whether virtual processors stay on physical ones of the job: chosen from the node's topology, "
+            "floating among them, or as a file maps them",
             default_from="vcpu_pinning_default",
-            pending="guests are not pinned yet",
         ),
         Field(
             "vm_prologue",

@@ -52,7 +52,6 @@ class GuestSettings:
         Bool(),
         True,
         "whether virtual processors stay on physical ones chosen from the node's topology",
-        pending=KEYS["vcpu_pinning"].pending,
     )
     disk_default: str = setting(
         AbsPath(empty=True),
@@ -72,7 +71,7 @@ class GuestSettings:
         "kvm for hardware virtualization, skvm for the site's own emulator with it, qemu for slow emulation",
     )
     host_os_core_count: int = setting(
-        Int(0, 4096), 0, "processors of a node that are kept for its own system"
+        Int(0, 4096), 0, "processors of a node that are kept for its own system, rounded up to whole cores"
     )
     host_os_ram_mb: int = setting(
         Int(1, 1 << 24), 512, "memory of a node that is kept for its own system, in MiB"

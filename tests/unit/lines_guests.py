@@ -75,8 +75,7 @@ LINES: tuple[Line, ...] = (
         "qsub -vm vcpu_pinning=off,fs_type=ramdisk job.sh",
         "qsub -T vm -l other=vm1:vcpu_pinning=false:fs_type=ramdisk,nodes=1:vm job.sh",
         {"vcpu_pinning": False, "fs_type": "ramdisk"},
-        "without effect so far: vcpu_pinning (guests are not pinned yet); "
-        "fs_type (disks live in the volume directory always)",
+        "without effect so far: fs_type (disks live in the volume directory always)",
     ),
     guests(
         "qsub -vm iocm=yes,vrdma=off job.sh",

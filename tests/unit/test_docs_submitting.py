@@ -13,6 +13,7 @@ from qcow2_bytes import image_bytes
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import StateError, TorqueVMError
 from nornir_torque_vm.keys import KEYS
+from nornir_torque_vm.pinfile import EMULATOR, parse_pins
 from nornir_torque_vm.wrapper import inputs, keytable
 from nornir_torque_vm.wrapper.poolimages import look_at_image
 from nornir_torque_vm.wrapper.qsub import OWN_WORDS
@@ -107,6 +108,14 @@ def test_the_line_about_raised_resources_is_what_is_printed(pool: Path) -> None:
     (shown,) = fences("text")
     raised = submitted("qsub -l nodes=2 -vm vms_per_node=2,vcpus=2 job.sh", b"", pool).raised
     assert shown == f"torque-vm: {raised.sentence}\n"
+
+
+def test_the_mapping_that_is_shown_is_one() -> None:
+    """As submit hosts and nodes read it."""
+    (shown,) = fences("pinning")
+    assert parse_pins(shown.encode()) == {
+        (0, 0): (0,), (0, 1): (1, 3), (0, EMULATOR): (2,), (1, 0): (4, 5, 6, 7),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(("line", "sentence"), errors())

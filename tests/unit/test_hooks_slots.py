@@ -165,6 +165,6 @@ def test_who_insists_on_pinning_is_refused_where_nobody_tells(
     assert (
         "guests are not pinned: TORQUE did not tell which of the node's slots the job has; "
         "the job's slots are not known: qstat: no"
-    ) in logged
+    ) in "\n".join(logged)
     with pytest.raises(InventoryError, match="the guests cannot be pinned: TORQUE did not tell"):
         run(site, Request(vcpus=2, ram=RAM, vcpu_pinning=True))

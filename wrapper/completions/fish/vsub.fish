@@ -68,7 +68,7 @@ function __torque_vm_keys
     printf '%s\t%s\n' ram 'memory of each guest'
     printf '%s\t%s\n' vcpus 'virtual processors of each guest'
     printf '%s\t%s\n' vms_per_node 'guests on each node of the job'
-    printf '%s\t%s\n' vcpu_pinning 'whether virtual processors stay on physical ones: chosen from the node\'s topology, floating, or as a file maps them'
+    printf '%s\t%s\n' vcpu_pinning 'whether virtual processors stay on physical ones of the job: chosen from the node\'s topology, floating among them, or as a file maps them'
     printf '%s\t%s\n' vm_prologue 'script that runs in every guest before the job'
     printf '%s\t%s\n' vm_epilogue 'script that runs in every guest after the job'
     printf '%s\t%s\n' metadata 'file with more cloud-init settings for the guests, as far as the site allows them'
