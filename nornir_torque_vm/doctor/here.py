@@ -28,6 +28,7 @@ ON_NODES: Mapping[str, Check] = {
     "job starter": torque.starter,
     "hooks": torque.hooks,
     "faults": torque.faults,
+    "operator": torque.operator,
     "sshd": system.sshd,
     "space": system.space,
     "reaper": system.timer,

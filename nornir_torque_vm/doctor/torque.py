@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import shlex
@@ -11,15 +12,18 @@ from pathlib import Path
 
 from nornir_torque_vm.config.compiled import DIRECTORY, read_compiled
 from nornir_torque_vm.config.settings import KILL_MARGIN, Settings
+from nornir_torque_vm.deadline import current
 from nornir_torque_vm.doctor.model import Here, Line, fail, failed, ok, text_of, warn
 from nornir_torque_vm.errors import TorqueVMError
 from nornir_torque_vm.faults import weight
-from nornir_torque_vm.hooks.momconfig import job_starter, require_starter
+from nornir_torque_vm.hooks.momconfig import job_starter, node_check, require_starter
 from nornir_torque_vm.hooks.startercheck import why_not
 from nornir_torque_vm.hostcheck import FILTER_MARK, mom_alarm
 from nornir_torque_vm.install import mom, torquecfg
+from nornir_torque_vm.install import server as servers
 from nornir_torque_vm.install.host import manifest_of
 from nornir_torque_vm.install.submit_host import ROLE as SUBMIT_HOST
+from nornir_torque_vm.pbsnodes import Pbsnodes
 from nornir_torque_vm.runstate.faultrecord import FaultRecords, out_here
 from nornir_torque_vm.sitekit import HOOKS, hook_text
 
@@ -131,6 +135,29 @@ def faults(here: Here) -> Iterator[Line]:
         yield warn(subject, f"starts failed on {text}{until}", "torque-vm nodes says why")
     if not held and not own:
         yield ok(subject, "nothing is held against any node here")
+
+
+def operator(here: Here) -> Iterator[Line]:
+    """Whether this node can take out a faulty one; nothing where it shall not, or has no TORQUE commands."""
+    settings = here.settings
+    if not settings.offline_after or not Pbsnodes.find(settings.real_qsub_on_nodes, current.get()).program:
+        return
+    subject, granted = "operator", servers.ask_server().operators
+    right = next((name for name in granted if may(name, here.hostname)), "")
+    if right:
+        yield ok(subject, f"the server lets this node take faulty ones out ({right})")
+    elif node_check(settings.torque_home):
+        yield ok(subject, "this node can take out itself, by its node check, and no other one")
+    else:
+        text = "the server does not let root of this node take faulty ones out: they stay in use"
+        yield warn(subject, text, f"torque-vm install server {here.hostname} --apply, on the server")
+
+
+def may(granted: str, hostname: str) -> bool:
+    """Whether a name in the server's list of operators is root of a host: ``root@node1``, ``*@*.cluster``."""
+    user, _, host = granted.partition("@")
+    short = hostname.partition(".")[0]
+    return user in {"root", "*"} and any(fnmatch.fnmatchcase(name, host) for name in (hostname, short))
 
 
 def submit_filter(here: Here) -> Iterator[Line]:

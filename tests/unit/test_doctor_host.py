@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from nornir_torque_vm.doctor.here import Examination, checks_of, examine, order
 from nornir_torque_vm.doctor.model import Here, Line, Mark, fail, ok, warn
 from nornir_torque_vm.errors import DeadlineExceeded, HypervisorUnreachable
 from nornir_torque_vm.faults import Fault
+from nornir_torque_vm.install import server as servers
 from nornir_torque_vm.runstate.faultrecord import FaultRecords, take_out_here
 
 __all__ = ["host"]
@@ -260,3 +262,36 @@ def test_a_host_without_an_emulator_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     """Nothing was proven."""
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert probe.prove("kvm", Deadline.after(1.0)).reason == "no emulator was found to try it with"
+
+
+def test_who_may_take_nodes_out_is_told(place: Here, host: NodeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing where nobody shall, or where there is no pbsnodes; a warning where faulty nodes would stay."""
+    place = dataclasses.replace(place, hostname="node1.cluster")
+    settings = place.settings
+    monkeypatch.setattr(servers, "ask_server", lambda: servers.Knows({}, frozenset({"root@node2"})))
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "which", lambda *_, **__: None)
+        assert list(torque.operator(place)) == []
+    host.give("bin/pbsnodes", "#!/bin/sh\n", 0o755)
+    settings = dataclasses.replace(settings, real_qsub_on_nodes=str(host.path("bin/qsub")))
+    place = dataclasses.replace(place, settings=settings)
+    (line,) = torque.operator(place)
+    assert (line.mark, line.cure) == (
+        Mark.WARN, "torque-vm install server node1.cluster --apply, on the server",
+    )  # fmt: skip
+    host.run("--node-check")
+    assert [line.mark for line in torque.operator(place)] == [Mark.OK]
+    never = dataclasses.replace(settings, offline_after=0)
+    assert list(torque.operator(dataclasses.replace(place, settings=never))) == []
+
+
+@pytest.mark.parametrize(
+    ("granted", "allowed"),
+    [
+        ("root@node1", True), ("root@node1.cluster", True), ("root@*", True), ("*@*.cluster", True),
+        ("root@node12", False), ("alice@node1", False), ("root", False), ("", False),
+    ],
+)  # fmt: skip
+def test_the_servers_operators_may_have_wildcards(granted: str, allowed: bool) -> None:
+    """With or without a domain."""
+    assert torque.may(granted, "node1.cluster") is allowed
