@@ -30,7 +30,7 @@ class Site:
     def topology(self) -> Topology:
         return self.machine.topology()
 
-    @property
+    @functools.cached_property
     def reserved(self) -> frozenset[int]:
         return kept_for_host(self.topology, self.host_count)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 from hypothesis import strategies as st
 
@@ -50,7 +51,7 @@ class Machine:
 
     def topology(self) -> Topology:
         """What is read from the document and the online map."""
-        return parse_capabilities(self.xml(), self.online).topology
+        return _read(self)
 
     def _cell(self, cell: int) -> str:
         listed = {}
@@ -65,6 +66,12 @@ class Machine:
             f"<cell id='{cell}'><memory unit='KiB'>{(GIB >> 10) * (cell + 1)}</memory>"
             f"<cpus num='{len(listed)}'>{cpus}</cpus></cell>"
         )
+
+
+@functools.lru_cache(maxsize=64)
+def _read(machine: Machine) -> Topology:
+    """One example asks for it many times."""
+    return parse_capabilities(machine.xml(), machine.online).topology
 
 
 @st.composite
