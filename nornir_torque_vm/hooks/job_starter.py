@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from nornir_torque_vm.errors import Blame, StateError, TorqueVMError
+from nornir_torque_vm.errors import Blame, DeadlineExceeded, StateError, TorqueVMError
 from nornir_torque_vm.hooks.momtask import MomTask, mom_task
 from nornir_torque_vm.hooks.stdio import say, settle_stdio
 from nornir_torque_vm.hooks.wayin import PASSED_ON, WayIn, send
@@ -145,18 +145,19 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     settle_stdio()
+    user = late = False
     try:
         return run(sys.argv[1:])
     except TorqueVMError as exc:
-        sentence, user = str(exc), exc.blame is Blame.USER
+        sentence, user, late = str(exc), exc.blame is Blame.USER, isinstance(exc, DeadlineExceeded)
     except (OSError, subprocess.SubprocessError) as exc:
-        sentence, user = f"the job could not be started in its guests: {exc}", False
+        sentence = f"the job could not be started in its guests: {exc}"
     from nornir_torque_vm.exitcodes import RunExit
     from nornir_torque_vm.hooks.frame import log
 
     log("job_starter", os.environ.get("PBS_JOBID", "?"), sentence)
     say(sentence)
-    return RunExit.REFUSED if user else RunExit.SITE
+    return RunExit.REFUSED if user else RunExit.LATE if late else RunExit.SITE
 
 
 if __name__ == "__main__":

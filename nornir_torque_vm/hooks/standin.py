@@ -43,7 +43,8 @@ def tell_owner(call: HookCall, settings: Settings, decision: Decision) -> None:
             settings.torque_home, call.script, owner, stand_in(decision.refusal, decision.job_exit)
         )
         return
-    refusal = Refusal(decision.refusal, user=decision.job_exit is RunExit.REFUSED)
+    user, late = (decision.job_exit is code for code in (RunExit.REFUSED, RunExit.LATE))
+    refusal = Refusal(decision.refusal, user=user, late=late)
     refuse_job(settings.run_dir, call.job_id, owner, refusal)
 
 

@@ -22,7 +22,7 @@ import os
 import stat
 from collections.abc import Mapping
 
-from nornir_torque_vm.errors import RequestError, StateError
+from nornir_torque_vm.errors import DeadlineExceeded, RequestError, StateError
 from nornir_torque_vm.identity import job_slug, job_tag
 
 TYPE_CHECKING = False
@@ -114,6 +114,7 @@ class HandOver:
 
         :raises StateError: another version of the form, or no such text; the site's refusal.
         :raises RequestError: a refusal by the user's fault.
+        :raises DeadlineExceeded: a refusal because the guests were late.
         """
         try:
             raw = json.loads(text)
@@ -138,17 +139,23 @@ class HandOver:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a job has no guests, in one sentence; ``user``: by its owner's fault, not the site's."""
+    """Why a job has no guests, in one sentence.
+
+    ``user``: by its owner's fault, not the site's; ``late``: they were not ready in time.
+    """
 
     sentence: str
     user: bool
+    late: bool = False
 
     def to_json(self) -> str:
         """Return it as JSON text, which :meth:`HandOver.from_json` raises."""
         return json.dumps({"version": VERSION, "refusal": dataclasses.asdict(self)}) + "\n"
 
 
-def _refused(refusal: Refusal) -> RequestError | StateError:
+def _refused(refusal: Refusal) -> RequestError | StateError | DeadlineExceeded:
+    if refusal.late:
+        return DeadlineExceeded(refusal.sentence)
     return (RequestError if refusal.user else StateError)(refusal.sentence)
 
 
@@ -158,6 +165,7 @@ def read_handover(run_dir: str | Path, job_id: str) -> HandOver:
     :raises InventoryError: ``job_id`` is no job id.
     :raises StateError: there is none, or it is not ours; the site's refusal.
     :raises RequestError: a refusal by the user's fault.
+    :raises DeadlineExceeded: a refusal because the guests were late.
     """
     job_slug(job_id)
     path = f"{run_dir}/{HANDOVERS}/{job_id}"

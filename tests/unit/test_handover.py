@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm.errors import InventoryError, NoAddress, RequestError, StateError
+from nornir_torque_vm.errors import DeadlineExceeded, InventoryError, NoAddress, RequestError, StateError
 from nornir_torque_vm.identity import job_tag
 from nornir_torque_vm.model import Plan
 from nornir_torque_vm.runstate.handover import HandOver, HandOverGuest, Refusal, read_handover
@@ -210,14 +210,21 @@ def test_values_cannot_be_changed() -> None:
         hand_over().user = "root"  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(("user", "error"), [(True, RequestError), (False, StateError)])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"user": True}, RequestError),
+        ({"user": False}, StateError),
+        ({"user": False, "late": True}, DeadlineExceeded),
+    ],
+)
 def test_a_refusal_in_place_of_a_hand_over_is_what_its_owner_reads(
-    tmp_path: Path, *, user: bool, error: type[Exception]
+    tmp_path: Path, fault: dict[str, bool], error: type[Exception]
 ) -> None:
     """Word for word, and by whose fault."""
     (tmp_path / "handover").mkdir()
     file = tmp_path / "handover" / "17.head"
-    file.write_text(Refusal("vms_per_node=9 is more than 8; ask for less", user=user).to_json())
+    file.write_text(Refusal("vms_per_node=9 is more than 8; ask for less", **fault).to_json())
     with pytest.raises(error) as caught:
         read_handover(tmp_path, "17.head")
     assert str(caught.value) == "vms_per_node=9 is more than 8; ask for less"

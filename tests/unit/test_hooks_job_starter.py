@@ -233,9 +233,9 @@ def test_started_by_hand_it_says_who_should_start_it(start: Start) -> None:
 
 
 def test_a_refusal_in_the_hand_over_is_what_the_user_reads(start: Start) -> None:
-    """By the user's fault: 120, not the site's 122."""
-    for user, code in ((True, 120), (False, 122)):
-        text = Refusal("no such image", user=user).to_json()
+    """By the user's fault: 120, not the site's 122; late guests have a code of their own, 123."""
+    for user, late, code in ((True, False, 120), (False, False, 122), (False, True, 123)):
+        text = Refusal("no such image", user=user, late=late).to_json()
         path = start.run_dir / "handover" / JOB
         path.unlink()
         path.write_text(text)

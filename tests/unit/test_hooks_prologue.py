@@ -210,6 +210,19 @@ def test_late_guests_requeue_the_job_and_leave_nothing(site: Site) -> None:
     assert site.left() == []
 
 
+def test_the_owner_of_a_job_whose_guests_were_late_to_the_last_is_told_so(tmp_path: Path) -> None:
+    """Late has an exit code of its own, whoever gives it."""
+    site = Site(tmp_path, max_requeues=0)
+    try:
+        site.prologue(probe=never, seconds=1.0)
+        with pytest.raises(
+            DeadlineExceeded, match=r"^j17-r\[0-1\] on node\[1-2\], health: not healthy after"
+        ):
+            read_handover(site.settings.run_dir, JOB)
+    finally:
+        site.close()
+
+
 def test_one_failed_guest_takes_the_others_with_it(site: Site) -> None:
     """Also the nodes whose guest failed are cleaned: Nornir itself would leave those out."""
 
