@@ -6,20 +6,18 @@ that was configured otherwise gives the script itself as standard input, or its 
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.render.entry import File
 
 SCRIPT_SUFFIX = ".SC"
 """Of the copy of the job's script that a MOM keeps."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class MomTask:
+class MomTask(NamedTuple):
     """One task of a job: its first shell, or what was started beside it (``pbsdsh``, an MPI launcher)."""
 
     argv: Sequence[str]
@@ -27,8 +25,8 @@ class MomTask:
     """Whether ``argv`` is a login shell."""
     stdin: bytes | None = None
     """What the task reads, if the MOM gave it in whole."""
-    script: File | None = None
-    """The job's script, which the guest needs at the same path."""
+    script: tuple[str, bytes] | None = None
+    """Path and text of the job's script, which the guest needs at the same path."""
     terminal: bool = False
     connected: bool = False
     """Whether the task's input comes from somewhere while it runs: from a terminal, or over the network."""
@@ -51,11 +49,11 @@ def mom_task(argv: Sequence[str], environ: Mapping[str, str], login: str) -> Mom
         batch = MomTask(argv, login[:1] == "1")
         if stat.S_ISFIFO(mode):
             line = read_line()
-            return dataclasses.replace(batch, stdin=line, script=_script(_path_in(line)))
+            return batch._replace(stdin=line, script=_script(_path_in(line)))
         if stat.S_ISREG(mode):
-            return dataclasses.replace(batch, stdin=_content(0))
+            return batch._replace(stdin=_content(0))
         if len(argv) > 1 and argv[1].endswith(SCRIPT_SUFFIX):
-            return dataclasses.replace(batch, script=_script(argv[1]))
+            return batch._replace(script=_script(argv[1]))
     number = environ.get("PBS_VNODENUM", "")
     if not number.isdigit():
         raise StateError(f"PBS_VNODENUM is {number!r}, so nobody knows which guest the task belongs to")
@@ -82,10 +80,10 @@ def _path_in(line: bytes) -> str:
     return words[0]
 
 
-def _script(path: str) -> File:
+def _script(path: str) -> tuple[str, bytes]:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return File(path, _content(fd), 0o700)
+        return path, _content(fd)
     finally:
         os.close(fd)
 

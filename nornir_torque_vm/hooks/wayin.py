@@ -1,18 +1,20 @@
 """The way into a guest for the job's owner: OpenSSH's client, with keys that are in no file.
 
 Every ssh here stays in the job's session, so that a MOM which kills the job kills it as well, and is deaf to
-the signals that can be survived: those are for the job, and the starter passes them on.
+the signals that can be survived: those are for the job, and the starter passes them on. They are
+blocked: ignoring some would not last, a client that shares a connection gives them handlers of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
-import subprocess
+import sys
 
 from nornir_torque_vm.errors import StateError
-from nornir_torque_vm.render import entry
+from nornir_torque_vm.hooks.child import PIPE, Child
 from nornir_torque_vm.runstate.handover import HandOver, HandOverGuest
 
 PASSED_ON = frozenset(
@@ -26,6 +28,8 @@ SIDE_CALL_SECONDS = 20.0
 """Limit for asking the guest something beside the job."""
 _KEPT = ("PATH", "TERM", "LANG")
 """Of the job's variables, those for ssh: its LD_LIBRARY_PATH is for other programs."""
+_DIAL = shlex.join((sys.executable, "-I", "-S", f"{__file__.rpartition('/')[0]}/dial.py"))
+"""What connects in ssh's place, see :mod:`~nornir_torque_vm.hooks.dial`."""
 
 
 class WayIn:
@@ -57,7 +61,6 @@ class WayIn:
             "IdentitiesOnly": "yes",
             "IdentityFile": key,
             "KexAlgorithms": "curve25519-sha256",
-            "LogLevel": "ERROR",
             "ServerAliveCountMax": "4",
             "ServerAliveInterval": "15",
             "StrictHostKeyChecking": "yes",
@@ -65,27 +68,24 @@ class WayIn:
         }
         words = [word for name, value in always.items() for word in ("-o", f"{name}={value}")]
         where = f"{self.handover.user}@{self.guest.address}"
-        return ["ssh", "-F", "none", *(options or ("-T",)), *words, where, command]
+        return ["ssh", "-F", "none", *options, *words, where, command]
 
     def start(
         self, command: str, *options: str, stdin: int | None = None, stdout: int | None = None,
         stderr: int | None = None,
-    ) -> subprocess.Popen[bytes]:  # fmt: skip
-        """Start ssh; it inherits what is not said.
+    ) -> Child:  # fmt: skip
+        """Start ssh. It says nothing itself: why it failed is asked with :meth:`ask`.
 
         :param options: of ssh, in place of ``-T``.
-        :param stdin, stdout, stderr: as for :class:`subprocess.Popen`.
+        :param stdin, stdout, stderr: as for :class:`~nornir_torque_vm.hooks.child.Child`.
         """
-        return subprocess.Popen(
-            self.argv(command, *options),
-            env={name: os.environ[name] for name in _KEPT if name in os.environ},
-            preexec_fn=_deafen,  # noqa: PLW1509 - the only thread there is
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-        )
+        proxy = f"ProxyCommand={_DIAL.replace('%', '%%')} %h %p"
+        more = ("-o", "LogLevel=QUIET", "-o", "ProxyUseFdpass=yes", "-o", proxy)
+        argv = self.argv(command, *(options or ("-T",)), *more)
+        env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        return Child(argv, env, PASSED_ON, stdin=stdin, stdout=stdout, stderr=stderr)
 
-    def start_connected(self, program: bytes, at: str, *, terminal: bool) -> subprocess.Popen[bytes]:
+    def start_connected(self, program: bytes, at: str, *, terminal: bool) -> Child:
         """Upload a program, and start it with our standard input, over one connection.
 
         ssh has to meet itself at a socket for that; its directory is gone when the program runs.
@@ -93,35 +93,43 @@ class WayIn:
         :param at: see :func:`~nornir_torque_vm.render.entry.place`.
         :raises StateError: the guest did not take the program.
         """
+        from nornir_torque_vm.render import entry
+
         folder = f"/tmp/torque-vm-{os.getpid()}-{os.urandom(4).hex()}"  # noqa: S108 - of an unguessable name
         os.mkdir(folder, 0o700)  # noqa: PTH102 - each task would pay for pathlib
         shared = f"ControlPath={folder}/ssh"
         try:
             upload = self.start(
                 entry.upload_command(at), "-T", "-M", "-o", shared,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stdin=PIPE, stdout=PIPE,
             )  # fmt: skip
-            send(upload, program)
-            if upload.stdout is None or not upload.stdout.readline():
+            upload.write(program)
+            if not upload.read_line():
                 raise self.broken(None)
             mode = "-tt" if terminal else "-T"
             process = self.start(entry.uploaded_command(at), mode, "-o", shared)
-            upload.stdout.read()
+            upload.read_line()
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{folder}/ssh")  # noqa: PTH108
             os.rmdir(folder)  # noqa: PTH106
         return process
 
-    def ask(self, command: str) -> subprocess.CompletedProcess[bytes]:
-        """Run a short command in the guest beside the job.
+    def ask(self, command: str) -> tuple[int, bytes, bytes]:
+        """Run a short command in the guest beside the job; return its exit status and what it said.
 
-        :raises subprocess.TimeoutExpired: it did not end in time.
+        :raises StateError: it did not end in time.
         """
-        return subprocess.run(
-            self.argv(command), stdin=subprocess.DEVNULL, capture_output=True, check=False,
-            timeout=SIDE_CALL_SECONDS,
-        )  # fmt: skip
+        import subprocess  # for when something went wrong
+
+        try:
+            done = subprocess.run(
+                self.argv(command, "-T", "-o", "LogLevel=ERROR"), stdin=subprocess.DEVNULL,
+                capture_output=True, check=False, timeout=SIDE_CALL_SECONDS,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            raise self.broken(late.stderr) from late
+        return done.returncode, done.stdout, done.stderr
 
     def broken(self, stderr: bytes | None) -> StateError:
         """The error for a guest that does not answer as it should, with what ssh said last."""
@@ -132,18 +140,3 @@ class WayIn:
             guest=self.guest.name,
             hint=said[-1] if said else "see its console in the history",
         )
-
-
-def send(process: subprocess.Popen[bytes], program: bytes) -> None:
-    """Write a program to ssh's input; one that has ended already will say why."""
-    with contextlib.suppress(BrokenPipeError):
-        if process.stdin is not None:
-            with process.stdin as pipe:
-                pipe.write(program)
-
-
-def _deafen() -> None:
-    """In the child: ignore the job's signals, which ssh leaves as it finds them, and block none."""
-    for number in PASSED_ON:
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -10,10 +10,10 @@ A guest may be emulated, where every process that is started counts: what the sh
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from shlex import quote
+from typing import NamedTuple
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ODD_BYTE = re.compile(rb"[^ -\[\]-~\n\t]")
@@ -31,8 +31,7 @@ PATIENCE = 600
 """Tenths of a second for which a signal waits for its task."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class File:
+class File(NamedTuple):
     """A file the task needs in the guest."""
 
     path: str
@@ -41,8 +40,7 @@ class File:
     """``0o7..`` for one that is executed; else only 0o600 and 0o644 are told apart."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A task as a guest has to run it."""
 
     place: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -108,7 +107,7 @@ def test_a_nodes_slots_go_block_wise_to_its_guests(
         HandOverGuest(f"g{rank}", rank, f"n{rank // guests}", "10.0.0.1", 1)
         for rank in range(guests * len(slots))
     )
-    made = dataclasses.replace(hand_over(), nodes=nodes, guests=all_guests)
+    made = hand_over()._replace(nodes=nodes, guests=all_guests)
     assert [made.guest_of_slot(slot).rank for slot in range(sum(slots))] == expected
     for slot in (-1, sum(slots)):
         with pytest.raises(StateError, match=f"no guest belongs to slot {slot}"):
@@ -206,7 +205,7 @@ def test_reading_one_needs_neither_nornir_nor_cryptography() -> None:
 
 def test_values_cannot_be_changed() -> None:
     """What root wrote is what is used."""
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         hand_over().user = "root"  # type: ignore[misc]
 
 

@@ -19,7 +19,7 @@ from nornir_torque_vm.runstate.handover import Refusal, read_handover
 
 JOB = "17[3].head"
 
-SSH = """#!/bin/sh
+SSH = """#!/bin/bash
 for command; do :; done
 printf '%s\\n' "$@" >>"$PLAY/argv"
 for word; do
@@ -40,7 +40,7 @@ case $command in
 cat*status) . "$PLAY/status" ;;
 esac
 """
-UNTIL_SIGNALLED = 'touch "$PLAY/ready"; while [ ! -e "$PLAY/signals" ]; do sleep 0.05; done; '
+UNTIL_SIGNALLED = 'touch "$PLAY/ready"; while [ ! -s "$PLAY/signals" ]; do sleep 0.05; done; '
 
 
 class Start:
@@ -50,7 +50,7 @@ class Start:
         self.folder, self.run_dir = folder, folder / "run"
         (folder / "bin").mkdir()
         # ssh gets few of the job's variables, so the stand-in is told where it plays in its own text.
-        (folder / "bin/ssh").write_text(SSH.replace("#!/bin/sh\n", f"#!/bin/sh\nPLAY={folder}\n"))
+        (folder / "bin/ssh").write_text(SSH.replace("\n", f"\nPLAY={folder}\n", 1))
         (folder / "bin/ssh").chmod(0o755)
         self.script = folder / "17-3.head.SC"
         self.script.write_bytes(b"#!/bin/sh\necho hello \xff\n")
@@ -368,3 +368,37 @@ def test_ssh_is_in_the_jobs_session_and_deaf_to_its_signals(start: Start) -> Non
     done = start.run()
     assert done.returncode == 4
     assert int(done.stdout) == os.getsid(0)
+
+
+def test_an_ssh_with_handlers_of_its_own_is_deaf_too(start: Start, terminal: int) -> None:
+    """One that shares a connection sets them for HUP, INT and TERM, even where they are ignored."""
+    start.play(
+        job="exec python3 -I -c 'import os, signal, sys, time\n"
+        "for number in (1, 2, 15):\n    signal.signal(number, lambda *_: sys.exit(255))\n"
+        "    os.kill(os.getpid(), number)\ntime.sleep(0.3); sys.exit(6)'"
+    )
+    environment = start.environment(PBS_ENVIRONMENT="PBS_INTERACTIVE")
+    done = subprocess.run(start.argv(), stdin=terminal, env=environment, check=False, timeout=30)
+    assert done.returncode == 6
+
+
+def test_little_is_imported_before_ssh_starts(start: Start) -> None:
+    """A handshake takes long, so the rest is imported while it goes on; every module costs each task."""
+    code = (
+        "import sys; before = set(sys.modules)\n"
+        "from nornir_torque_vm.hooks import job_starter, wayin\n"
+        "def start(*_, **__): print(*sorted(set(sys.modules) - before)); sys.exit(0)\n"
+        "wayin.WayIn.start = start\n"
+        f"sys.argv[1:] = [{str(start.run_dir)!r}, '11', '/bin/bash']\n"
+        "job_starter.main()\n"
+    )
+    done = start.run(argv=[sys.executable, "-I", "-c", code])
+    assert done.stderr == ""
+    names = set(done.stdout.split())
+    own = {name.removeprefix("nornir_torque_vm.") for name in names if name.startswith("nornir_torque_vm.")}
+    assert own == {
+        "errors", "hooks", "hooks.child", "hooks.job_starter", "hooks.momtask", "hooks.stdio", "hooks.wayin",
+        "identity", "runstate", "runstate.handover",
+    }  # fmt: skip
+    assert {"json", "signal", "typing"} <= names
+    assert not {"dataclasses", "inspect", "pathlib", "selectors", "socket", "subprocess"} & names
