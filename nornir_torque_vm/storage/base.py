@@ -11,7 +11,7 @@ from nornir_torque_vm.errors import StorageError
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers that mean: no room."""
 
-# No leading dot: such names are unfinished files. 200 leaves room for what libvirt and we append.
+# No leading dot: others hide their unfinished files so. 200 leaves room for what libvirt and we append.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\[\]-]{0,199}")
 
 

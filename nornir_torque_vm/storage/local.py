@@ -25,7 +25,8 @@ _WRITABLE_BY_OTHERS = 0o022
 class LocalStorage:
     """A :class:`~nornir_torque_vm.storage.Storage` in a directory, which is made when it is missing.
 
-    Links are never followed, and a file appears under its name only when it is complete.
+    Links are never followed, and a file appears under its name only when it is complete. Until then it has
+    that name with an end of its own, so what a killed process leaves counts as the guest's, and goes with it.
 
     :param directory: absolute path.
     :param node: this machine's name, for messages.
@@ -50,7 +51,7 @@ class LocalStorage:
         path = self.path(name)
         current.get().check()
         with self._errors(f"{path} cannot be written"), self._open() as folder:
-            unfinished = f".{name}.{secrets.token_hex(4)}"
+            unfinished = f"{name}.{secrets.token_hex(4)}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             fd = os.open(unfinished, flags, _FILE_MODE, dir_fd=folder)
             try:
@@ -93,11 +94,8 @@ class LocalStorage:
     def names(self, prefix: str) -> list[str]:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
         with self._errors(f"{self.directory} cannot be listed"), self._open() as folder:
-            return sorted(
-                name
-                for name in os.listdir(folder)  # noqa: PTH208 - a descriptor, not a path
-                if name.startswith(prefix) and not name.startswith(".")
-            )
+            there = os.listdir(folder)  # noqa: PTH208 - a descriptor, not a path
+            return sorted(name for name in there if name.startswith(prefix) and not name.startswith("."))
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[int]:

@@ -167,8 +167,27 @@ def test_a_directory_of_others_is_refused(place: LocalPlace) -> None:
         place.storage.names("")
 
 
-def test_unfinished_files_are_not_listed(place: LocalPlace) -> None:
-    """What a killed process left behind begins with a dot and is not taken for a volume."""
+def test_what_a_killed_process_left_unfinished_is_the_guests(
+    place: LocalPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes with the guest's other files, by the start of its name."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        for name in ("replace", "unlink"):
+            patch.setattr(os, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            place.storage.put("tvm-1.qcow2", b"half")
+    (left,) = place.storage.names("tvm-1")
+    assert left.startswith("tvm-1.qcow2.")
+    assert place.storage.remove(left)
+    assert list(place.files.iterdir()) == []
+
+
+def test_hidden_files_are_not_listed(place: LocalPlace) -> None:
+    """They are nobody's volume."""
     place.storage.names("")
     (place.files / ".tvm-1.0123").write_bytes(b"half")
     assert place.storage.names("") == []
