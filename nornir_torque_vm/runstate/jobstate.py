@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -187,10 +188,19 @@ class JobState:
 
 
 def refuse_job(run_dir: str | Path, job_id: str, owner: Owner, refusal: Refusal) -> None:
-    """Leave a refusal for a job's owner in place of the hand-over."""
-    job_slug(job_id)
-    with RootDir.at(run_dir, create=0o711) as run, run.sub(HANDOVERS, create=0o711) as handovers:
-        handovers.write(job_id, refusal.to_json().encode(), mode=0o400, owner=(owner.uid, owner.gid))
+    """Leave a refusal for a job's owner in place of the hand-over.
+
+    It is written where a hand-over is: in a directory that goes with the job if we are killed here. The job
+    may have no attempt yet, so the directory is called after attempt 0.
+    """
+    tag = f"tvm-{job_slug(job_id)}-a0-{secrets.token_hex(4)}"
+    content, reader = refusal.to_json().encode(), (owner.uid, owner.gid)
+    with RootDir.at(run_dir, create=0o711) as run, run.sub(JOBS, create=0o700) as jobs:
+        with jobs.sub(tag, create=0o700) as directory:
+            directory.write("refusal.json", content, mode=0o400, owner=reader)
+            with run.sub(HANDOVERS, create=0o711) as handovers:
+                directory.move("refusal.json", handovers, job_id)
+        jobs.remove_dir(tag)
 
 
 def _existing(run_dir: str | Path, name: str) -> contextlib.AbstractContextManager[RootDir | None]:

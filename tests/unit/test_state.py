@@ -13,12 +13,13 @@ import jobs
 import pytest
 from jobs import saved, started
 
+from nornir_torque_vm.accounts import caller
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import NoAddress, StateError
 from nornir_torque_vm.identity import job_tag
-from nornir_torque_vm.runstate.handover import HandOver, read_handover
+from nornir_torque_vm.runstate.handover import HandOver, Refusal, read_handover
 from nornir_torque_vm.runstate.joblock import holder
-from nornir_torque_vm.runstate.jobstate import JobState
+from nornir_torque_vm.runstate.jobstate import JobState, refuse_job
 
 JOB = "17[3].head"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
@@ -227,6 +228,28 @@ def test_what_a_killed_writer_left_goes_with_the_job(tmp_path: Path) -> None:
     """The hand-over is written inside the attempt's directory and moved, so no key can stay elsewhere."""
     state = saved(tmp_path)
     (tmp_path / "jobs" / state.tag / ".new-0123456789abcdef").write_text("a key, nearly handed over")
+    JobState.forget(tmp_path, JOB)
+    assert files(tmp_path) == []
+
+
+def test_what_a_killed_refusal_left_goes_with_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It too is moved to where the owner finds it; a job without any attempt has a place for it."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    mark(tmp_path)
+    refusal = Refusal("no such image", user=True)
+    for name in ("rename", "unlink"):
+        monkeypatch.setattr(os, name, killed)
+    with pytest.raises(KeyboardInterrupt):
+        refuse_job(tmp_path, JOB, caller(), refusal)
+    monkeypatch.undo()
+    assert len(files(tmp_path)) == 2
+    refuse_job(tmp_path, JOB, caller(), refusal)
+    assert len(files(tmp_path)) == 3
     JobState.forget(tmp_path, JOB)
     assert files(tmp_path) == []
 
