@@ -42,7 +42,8 @@ class RootDir:
     def at(cls, path: str | Path, *, create: int | None = None) -> Self:
         """Open a directory by path; parents may be links, it may not.
 
-        :param create: mode to create it with, parents included, when it does not exist.
+        :param create: mode to create it with, parents included, when it does not exist; what one that exists
+            lacks of it is added, as its maker may have been killed before.
         """
         if create is not None:
             with _told("create", path):
@@ -55,17 +56,17 @@ class RootDir:
 
     @classmethod
     def _opened(cls, name: str, path: str, dir_fd: int | None, create: int | None) -> Self:
-        made = False
         with _told("open", path):
             if create is not None:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=dir_fd)
-                    made = True
             fd = os.open(name, _DIRECTORY, dir_fd=dir_fd)
         try:
-            if made and create is not None:
-                os.fchmod(fd, create)  # mkdir's own mode is cut by the umask
-            _check_owner(os.fstat(fd), path)
+            status = os.fstat(fd)
+            _check_owner(status, path)
+            mode = stat.S_IMODE(status.st_mode)
+            if create is not None and create & ~mode:
+                os.fchmod(fd, mode | create)  # mkdir's own mode is cut by the umask
         except BaseException:
             os.close(fd)
             raise

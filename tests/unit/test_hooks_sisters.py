@@ -30,6 +30,17 @@ def test_the_prologue_marks_the_job_and_withdraws_an_old_hand_over(mom: MomPriv,
     assert not mom.handover.exists()
 
 
+@pytest.mark.parametrize("slot", [PROLOGUE, "prologue"])
+def test_the_owner_sees_the_marker_whoever_made_the_directories(mom: MomPriv, slot: str) -> None:
+    """A hook that was killed may have left them closed to everybody; the job starter runs as the owner."""
+    folders = [mom.run_dir, mom.run_dir / "markers", mom.run_dir / "handover"]
+    for folder in folders:
+        folder.mkdir(mode=0o700)
+    mom.run(mom.ours(slot), slot, umask=0o077)
+    assert mom.marker.exists()
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o711] * 3
+
+
 def test_the_prologue_marks_before_the_site_acts(mom: MomPriv) -> None:
     """A site's hook may take its time, or be killed."""
     mom.write(PROLOGUE, f"#!/bin/sh\nls '{mom.marker.parent}' >'{mom.log}'\n", 0o500)

@@ -79,6 +79,18 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path) -> None:
     )
 
 
+def test_a_directory_whose_maker_was_killed_gets_the_mode_it_needs(tmp_path: Path) -> None:
+    """Between making it and setting its mode; what an administrator allowed beyond that stays."""
+    for number, (before, after) in enumerate([(0o700, 0o711), (0o755, 0o755), (0o711, 0o711)]):
+        path = tmp_path / str(number)
+        path.mkdir()
+        path.chmod(before)
+        with RootDir.at(path, create=0o711):
+            assert mode_of(path) == after
+        with RootDir.at(path):
+            assert mode_of(path) == after
+
+
 def test_a_link_in_place_of_a_directory_is_refused(tmp_path: Path, directory: RootDir) -> None:
     """By path and inside another one, created or not."""
     (tmp_path / "link").symlink_to(tmp_path)
