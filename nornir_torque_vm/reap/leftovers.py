@@ -106,10 +106,12 @@ def find_in_run_dir(run_dir: str) -> Iterator[Found]:
 def unfinished(run_dir: str) -> frozenset[tuple[str, str]]:
     """Folder and name of the files in the run directory that are being written, or were by the dead.
 
+    The folder of what lies in the run directory itself, which is the reaper's, is empty.
+
     :raises StateError: it cannot be trusted or read.
     """
     found: set[tuple[str, str]] = set()
-    for kind in (MARKERS, HANDOVERS, LOCKS, JOBS):
+    for kind in ("", MARKERS, HANDOVERS, LOCKS, JOBS):
         with contextlib.closing(_Folder(run_dir, kind)) as folder:
             found.update((kind, name) for name in folder.unfinished())
     return frozenset(found)
@@ -125,12 +127,16 @@ def by_job(found: Iterable[Found]) -> tuple[Leftovers, ...]:
 
 
 class _Folder:
-    """A subdirectory of the run directory; an empty one when there is none."""
+    """A subdirectory of the run directory, or, without a name, that itself; empty when there is none."""
 
     def __init__(self, run_dir: str, name: str) -> None:
         self._folder: RootDir | None = None
         try:
-            with RootDir.at(run_dir) as run:
+            run = RootDir.at(run_dir)
+            if not name:
+                self._folder = run
+                return
+            with run:
                 self._folder = run.sub(name)
         except StateError as error:
             if not isinstance(error.__cause__, FileNotFoundError):

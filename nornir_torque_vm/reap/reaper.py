@@ -249,7 +249,7 @@ class Reaper:
         with contextlib.ExitStack() as folders:
             for folder, name in sorted(parts & unfinished(self.settings.run_dir)):
                 run = folders.enter_context(RootDir.at(self.settings.run_dir))
-                folders.enter_context(run.sub(folder)).remove(name)
+                (folders.enter_context(run.sub(folder)) if folder else run).remove(name)
 
     def prune(self) -> tuple[str, ...]:
         """Remove the records of past jobs that are too old."""

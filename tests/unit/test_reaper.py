@@ -170,16 +170,17 @@ class TestOver:
         assert node.left() == []
 
     def test_a_file_whose_writer_was_killed_goes(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-        """One that is longer unfinished than any small file; whichever job's it was."""
+        """One that is longer unfinished than any small file; whichever job's it was, or the reaper's own."""
         monkeypatch.setattr(reaper_module, "WRITING_SECONDS", 0.2)
         for folder in (HANDOVERS, JOBS):
             (node.run_dir / folder).mkdir(parents=True)
-        part = node.run_dir / HANDOVERS / ".new-0badcafe"
-        part.touch()
+        parts = [node.run_dir / folder / ".new-0badcafe" for folder in (HANDOVERS, JOBS, ".")]
+        for part in parts:
+            part.touch()
         node.reap(dry=True)
-        assert part.exists()
+        assert all(part.exists() for part in parts)
         node.reap()
-        assert not part.exists()
+        assert not any(part.exists() for part in parts)
 
     def test_a_file_that_is_being_written_stays(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
         """It was not there when the run began."""
