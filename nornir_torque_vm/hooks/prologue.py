@@ -181,15 +181,17 @@ class Prologue:
         history: History,
     ) -> Report:
         """Survey, plan, boot, hand over. Returns the verdicts; a report that is not ok needs undoing."""
-        if job.attempt > 1:
-            # An earlier attempt may have been killed, here or with its mother superior.
-            removed = engine.destroy(nodes, job.id)
-            if not removed.ok:
-                return self.failed(removed, history)
         image = image_for(request, self.settings)
         facts, survey = engine.survey(nodes)
         if not survey.ok:
             return self.failed(survey, history)
+        removed = self.make_way(nodes, job)
+        if not removed.ok:
+            return self.failed(removed, history)
+        if any(entry.changed for entry in removed.hosts):
+            facts, survey = engine.survey(nodes)
+            if not survey.ok:
+                return self.failed(survey, history)
         nodes, unknown = with_slots(nodes, job.id, self.settings, self.deadline)
         pins = pins_of(request, job.owner, self.deadline)
         plan = make_plan(request, self.settings, job, nodes, image, facts, pins)
@@ -212,6 +214,14 @@ class Prologue:
         state.hand_over(plan, keys, boot.addresses)
         history.write("report", boot.report)
         return boot.report
+
+    def make_way(self, nodes: Sequence[Node], job: Job) -> Report:
+        """Remove what an earlier attempt left on the nodes, whose prologue was killed.
+
+        Always: if that was on another mother superior, nothing here tells of it, and its guests have the same
+        MAC addresses. No processors: mostly there is nothing, and the timeline need not say so.
+        """
+        return Engine(self.settings, self.deadline).destroy(nodes, job.id)
 
     def failed(self, report: Report, history: History) -> Report:
         """Keep a failed report."""

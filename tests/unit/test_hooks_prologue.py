@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,7 @@ def test_what_the_site_cannot_mend_is_tried_a_limited_number_of_times(
     assert not site.prologue().ok
     verdict = site.history("verdict.json", 4)
     assert (verdict["hook_exit"], verdict["run_exit"], verdict["refused"]) == (0, 122, True)
-    with pytest.raises(StateError, match=r"node2, destroy: .*; given up after 4 attempts$"):
+    with pytest.raises(StateError, match=r"node2, survey: .*; given up after 4 attempts$"):
         read_handover(site.settings.run_dir, JOB)
 
 
@@ -341,6 +342,17 @@ def test_a_second_attempt_removes_what_a_killed_first_one_left(site: Site) -> No
     assert len(site.domains()) == 2
     assert not set(site.domains()) & set(first)
     assert {name.partition("-a")[2][0] for name in site.volumes()} == {"2"}
+
+
+def test_another_mother_superior_removes_what_the_killed_one_left(site: Site) -> None:
+    """It knows of no attempt. The guests of both would have the same MAC addresses."""
+    site.prologue()
+    first = site.domains()
+    shutil.rmtree(site.settings.history_dir)
+    shutil.rmtree(site.settings.run_dir)
+    assert site.prologue().ok
+    assert len(site.domains()) == 2
+    assert not set(site.domains()) & set(first)
 
 
 def test_a_second_attempt_does_not_start_beside_what_it_cannot_remove(
