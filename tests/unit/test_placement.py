@@ -85,6 +85,12 @@ def test_as_many_virtual_processors_as_threads_get_a_thread_each() -> None:
     assert placements(node(2, 3), vcpus=2, vms_per_node=2) == [((2,), (10,)), ((3,), (11,))]
 
 
+def test_one_cell_counts_more_than_a_core_for_each() -> None:
+    """Six of eight cores would do, in two cells; three of one cell have as many threads."""
+    assert placements(node(*range(8)), vcpus=6) == [((0,), (8,), (1,), (9,), (2,), (10,))]
+    assert placements(node(*range(8)), vcpus=4) == [((0, 8), (1, 9), (2, 10), (3, 11))]
+
+
 def test_processors_of_the_host_are_not_given_out() -> None:
     """One kept means the first core; np then counts the seven others."""
     settings = Settings(host_os_core_count=1)
