@@ -57,7 +57,7 @@ def stages(tmp_path: Path) -> Iterator[Callable[[], Stage]]:
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No lines in the system's log; small files are written at once; no hooks of other tests' jobs are seen."""
+    """No lines in the system's log; small files are written at once; other tests may run the same job."""
     monkeypatch.setattr("syslog.syslog", lambda *_: None)
     monkeypatch.setattr("nornir_torque_vm.reap.witness._own_processes", lambda: iter(()))
     monkeypatch.setattr(reaper_module, "WRITING_SECONDS", 0.05)
