@@ -102,7 +102,7 @@ def asked(server: Pbsnodes) -> Mapping[str, NodeState]:
 
 def known(settings: Settings, states: Mapping[str, NodeState]) -> list[Known]:
     """All nodes with faults, or taken out by us, by name."""
-    faults = FaultRecords(settings.history_dir).all()
+    faults = FaultRecords(settings.history_dir).counting(settings.offline_within)
     out = {name: one.note for name, one in states.items() if taken_out(one)}
     own = out_here(settings.run_dir)
     if own:

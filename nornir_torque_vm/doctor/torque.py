@@ -127,7 +127,8 @@ def faults(here: Here) -> Iterator[Line]:
     if own:
         cure = f"mend it, then: torque-vm nodes --clear {here.hostname}"
         yield fail(subject, f"this node took itself out: {own}", cure)
-    held = {node: weight(found) for node, found in FaultRecords(here.settings.history_dir).all().items()}
+    counting = FaultRecords(here.settings.history_dir).counting(here.settings.offline_within)
+    held = {node: weight(found) for node, found in counting.items()}
     if held:
         text = ", ".join(f"{node} ({count})" for node, count in sorted(held.items()))
         limit = here.settings.offline_after

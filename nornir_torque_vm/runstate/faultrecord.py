@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -50,6 +51,8 @@ class FaultRecords:
             # Another hook's may be a little younger: its clock was read before it had the lock.
             before = [one for one in _read(folder, node) if abs(fault.at - one.at) <= within]
             faults = tuple(sorted([*before, fault], key=lambda one: one.at)[-KEPT:])
+            for other in _stale(folder, fault.at, within):
+                folder.remove(other)
             text = json.dumps({"version": VERSION, "faults": [dataclasses.asdict(one) for one in faults]})
             folder.write(f"{node}{_END}", text.encode())
             return faults
@@ -69,6 +72,17 @@ class FaultRecords:
         with RootDir.at(self.directory) as root, root.sub(NODES) as folder:
             names = [name.removesuffix(_END) for name in folder.names() if name.endswith(_END)]
             return {name: _read(folder, name) for name in names if valid_host(name)}
+
+    def counting(self, within: float, now: float | None = None) -> Mapping[str, Sequence[Fault]]:
+        """Of what is held against nodes that which counts, by name.
+
+        :param now: seconds since the epoch; the present when None.
+        """
+        at = time.time() if now is None else now
+        young = {
+            node: [one for one in faults if abs(at - one.at) <= within] for node, faults in self.all().items()
+        }
+        return {node: faults for node, faults in young.items() if faults}
 
     def _any(self, nodes: Iterable[str]) -> bool:
         """Whether there is a record, without making a directory."""
@@ -111,6 +125,13 @@ def out_here(run_dir: str | Path) -> str:
         return ""
     with RootDir.at(run_dir) as run:
         return (run.read(OUT) or b"").decode(errors="replace").strip()
+
+
+def _stale(folder: RootDir, now: float, within: float) -> list[str]:
+    """Files of nodes with nothing that counts."""
+    names = [name for name in folder.names() if name.endswith(_END)]
+    found = {name: _read(folder, name.removesuffix(_END)) for name in names}
+    return [name for name, faults in found.items() if all(abs(now - one.at) > within for one in faults)]
 
 
 def _read(folder: RootDir, node: str) -> tuple[Fault, ...]:

@@ -60,7 +60,7 @@ def test_each_hook_writes_one_line_to_syslog(site: Lab) -> None:
     assert [line.split(" ", 2)[:2] for line in lines[chief]] == [
         ["prologue", f"job={job}"], ["epilogue", f"job={job}"],
     ]  # fmt: skip
-    assert lines[chief][0].endswith(" ready")
+    assert lines[chief][0].startswith(f"prologue job={job} ready")
     assert re.search("guests removed from 2 nodes; guests=2 cpu_seconds=[0-9]", lines[chief][1])
     assert lines[sister] == [
         f"prologue.parallel job={job} marked",

@@ -35,7 +35,7 @@ class Server:
     def __init__(self, folder: Path, *, right: bool = True) -> None:
         self.path = folder / "server.json"
         self.path.write_text('{"node1": ["free", ""], "node2": ["free", ""], "node3": ["free", ""]}')
-        self.program = folder / "bin/pbsnodes"
+        self.program = folder / "server-bin/pbsnodes"
         self.program.parent.mkdir()
         self.allow(right=right)
         self.qsub = str(self.program.with_name("qsub"))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import time
+import tomllib
 from collections.abc import Callable
 
 import pytest
@@ -31,8 +34,8 @@ def run(
 ) -> Run:
     """Runs ``torque-vm nodes`` with the site's settings."""
     site.settings = dataclasses.replace(site.settings, real_qsub_on_nodes=server.qsub)
-    with site.settings_file.open("a") as file:
-        file.write(f'real_qsub_on_nodes = "{server.qsub}"\n')
+    kept = tomllib.loads(site.settings_file.read_text()) | {"real_qsub_on_nodes": server.qsub}
+    site.settings_file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in kept.items()))
     monkeypatch.setenv("TORQUE_VM_SETTINGS", str(site.settings_file))
 
     def run(*words: str) -> Said:
@@ -47,7 +50,7 @@ def run(
 def hold(site: Site, node: str, count: int = 1) -> None:
     """Have something held against a node."""
     for number in range(count):
-        fault = Fault(1_000_000.0 + number, f"{number}.head", "survey", "libvirt\x1b is gone")
+        fault = Fault(time.time() - 60 + number, f"{number}.head", "survey", "libvirt\x1b is gone")
         FaultRecords(site.settings.history_dir).add(node, fault, 3600)
 
 
@@ -72,6 +75,13 @@ def test_faults_and_nodes_that_are_out_are_told(run: Run, site: Site, server: Se
     found = run("--json").json["nodes"]
     assert [one["out"] for one in found] == [None, "torque-vm: 3 failed starts"]
     assert [fault["job_id"] for fault in found[0]["faults"]] == ["0.head", "1.head"]
+
+
+def test_faults_that_do_not_count_any_more_are_not_told(run: Run, site: Site) -> None:
+    """The site said for how long they do."""
+    old = Fault(time.time() - site.settings.offline_within - 5, "17.head", "survey", "x")
+    FaultRecords(site.settings.history_dir).add("node2", old, 3600)
+    assert run().code == 4
 
 
 def test_a_node_that_took_itself_out_is_told_and_put_back(run: Run, site: Site) -> None:

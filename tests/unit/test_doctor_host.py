@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_each_fault_of_a_node_is_a_line(place: Here, host: NodeHost) -> None:
 def test_what_is_held_against_nodes_is_told(place: Here, host: NodeHost) -> None:
     """Before a node is taken out; and that this one took itself out."""
     assert lines(place, "faults")["faults"].mark is Mark.OK
-    FaultRecords(place.settings.history_dir).add("node2", Fault(1.0, "17.head", "survey", "x"), 60)
+    FaultRecords(place.settings.history_dir).add("node2", Fault(time.time(), "17.head", "survey", "x"), 60)
     (line,) = lines(place, "faults").values()
     assert (line.mark, line.text) == (Mark.WARN, "starts failed on node2 (1); at 3 a node is taken out")
     take_out_here(place.settings.run_dir, "torque-vm: it fails")

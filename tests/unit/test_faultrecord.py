@@ -39,6 +39,16 @@ def test_faults_count_for_a_time(records: FaultRecords) -> None:
     assert [one.at for one in records.add("n1", fault(20.0), 60)] == [20.0]
 
 
+def test_faults_that_do_not_count_any_more_are_not_told_and_go(records: FaultRecords) -> None:
+    """Also of a node that never came back; at the next fault of any."""
+    records.add("n1", fault(100.0), 60)
+    assert list(records.counting(60, now=150.0)) == ["n1"]
+    assert records.counting(60, now=200.0) == {}
+    assert list(records.all()) == ["n1"]
+    records.add("n2", fault(200.0), 60)
+    assert list(records.all()) == ["n2"]
+
+
 def test_each_node_has_its_own_and_is_forgotten_alone(records: FaultRecords) -> None:
     """After a good start, or by an administrator."""
     records.add("n1", fault(1.0), 60)
