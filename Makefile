@@ -49,8 +49,8 @@ test-fast: $(READY) ## tests without privileges: pure ones and libvirt's test dr
 	@$(PYTEST) $(FAST) $(ARGS)
 
 .PHONY: test-property
-test-property: $(READY) ## what submitting keeps of qsub, with 10,000 random examples for each rule
-	@TORQUE_VM_EXAMPLES=10000 $(PYTEST) --timeout 3600 $$(grep -l words_kit tests/unit/test_*.py) $(ARGS)
+test-property: $(READY) ## submitting and pinning, with 10,000 random examples for each rule
+	@TORQUE_VM_EXAMPLES=10000 $(PYTEST) --timeout 3600 $$(grep -l '_kit import.*EXAMPLES' tests/unit/test_*.py) $(ARGS)
 
 .PHONY: test-lab
 test-lab: $(READY) ## only the tests with real libvirtd and guests (root)

@@ -7,14 +7,16 @@ import functools
 from collections.abc import Collection, Sequence
 from itertools import combinations
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from topology_kit import GIB, Machine, machines
+from topology_kit import EXAMPLES, GIB, Machine, machines
 
 from nornir_torque_vm.model import Memory, Placement
 from nornir_torque_vm.pinning import place
 from nornir_torque_vm.share import kept_for_host, of_slots, usable
 from nornir_torque_vm.topology import Topology
+
+many = settings(max_examples=EXAMPLES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,7 @@ def pinned(place: Placement) -> list[int]:
     return [cpu for pin in place.vcpus for cpu in pin]
 
 
+@many
 @given(sites())
 def test_jobs_never_overlap_and_never_touch_the_hosts_cores_or_what_is_offline(site: Site) -> None:
     """Bare-metal jobs hold slots as well, so this is true of them too."""
@@ -87,6 +90,7 @@ def test_jobs_never_overlap_and_never_touch_the_hosts_cores_or_what_is_offline(s
     assert len(site.reserved) >= min(site.host_count, len(site.machine.online))
 
 
+@many
 @given(sites())
 def test_every_slot_has_a_processor_and_together_they_have_all(site: Site) -> None:
     """And a set of slots has what its slots have, one by one: nothing depends on who else is there."""
@@ -97,6 +101,7 @@ def test_every_slot_has_a_processor_and_together_they_have_all(site: Site) -> No
         assert set(site.share(job)) == set().union(*(slots[slot] for slot in job))
 
 
+@many
 @given(sites())
 def test_a_slot_has_whole_cores_where_there_are_enough_cores(site: Site) -> None:
     """So that two jobs share a core only where the site gives out its threads."""
@@ -106,6 +111,7 @@ def test_a_slot_has_whole_cores_where_there_are_enough_cores(site: Site) -> None
         assert all(not one & other for one, other in combinations(used, 2))
 
 
+@many
 @given(jobs_with_guests())
 def test_guests_stay_in_the_share_and_no_processor_is_taken_twice(
     given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
@@ -125,6 +131,7 @@ def test_guests_stay_in_the_share_and_no_processor_is_taken_twice(
         assert not set(one.cpus) & set(other.cpus)
 
 
+@many
 @given(jobs_with_guests())
 def test_no_core_is_shared_by_guests_while_there_are_cores_enough(
     given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
@@ -150,6 +157,7 @@ def suffices(pairs: int, singles: int, guests: int, vcpus: int) -> bool:
     )
 
 
+@many
 @given(jobs_with_guests())
 def test_threads_of_a_core_are_neighbours_of_one_guest(
     given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
@@ -171,6 +179,7 @@ def test_threads_of_a_core_are_neighbours_of_one_guest(
             assert touched <= set(found.cpus)
 
 
+@many
 @given(jobs_with_guests())
 def test_as_many_guests_as_possible_are_in_one_cell(
     given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
@@ -188,6 +197,7 @@ def test_as_many_guests_as_possible_are_in_one_cell(
     assert sum(len(cells_of(topology, pinned(found))) == 1 for found in places) == possible
 
 
+@many
 @given(jobs_with_guests())
 def test_memory_is_bound_strictly_only_where_it_fits(
     given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
@@ -209,6 +219,7 @@ def test_memory_is_bound_strictly_only_where_it_fits(
             left[cell] -= -(-size // len(found.cells))
 
 
+@many
 @given(jobs_with_guests(), st.randoms())
 def test_the_same_question_has_the_same_answer(
     given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]], random: object

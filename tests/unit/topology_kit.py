@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from nornir_torque_vm.capabilities import parse_capabilities
 from nornir_torque_vm.topology import Topology, cpus_text
 
 GIB = 1 << 30
+EXAMPLES = int(os.environ.get("TORQUE_VM_EXAMPLES", "100"))
+"""Examples of each property of pinning."""
 
 
 @dataclasses.dataclass(frozen=True)
