@@ -8,8 +8,11 @@ import signal
 import sys
 from collections.abc import Iterator
 
+from nornir_torque_vm.driver.array import ArraySession
 from nornir_torque_vm.driver.batch import Submission
 from nornir_torque_vm.driver.session import Ended, Session
+from nornir_torque_vm.driver.terminal import Desk
+from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.guestimages import build
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.processors.progress import progress
@@ -59,8 +62,42 @@ def run_job(lab: Lab, submission: Submission, *, max_starts: int = 1, quiet: boo
                 watch.close()
 
 
+def run_array(
+    lab: Lab, submission: Submission, *, max_starts: int = 1, quiet: bool = False
+) -> dict[int, Ended]:
+    """Run the members of an array; lines of their output begin with their index. See :func:`run_job`.
+
+    :return: how each ended, by index.
+    """
+    watch = None if quiet else progress(sys.stderr)
+    session = ArraySession(lab, sys.stdout.buffer, sys.stderr.buffer, watch)
+    with cancelling(session):
+        try:
+            return session.run(submission, max_starts=max_starts)
+        finally:
+            if watch is not None:
+                watch.close()
+
+
+def run_interactive(lab: Lab, submission: Submission, *, max_starts: int = 1) -> Ended:
+    """Run an interactive job at this terminal, where its prologue tells how far it is. See :func:`run_job`.
+
+    :raises RequestError: there is no terminal.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise RequestError("an interactive job needs a terminal as standard input and output")
+    desk = Desk(sys.stdin.fileno(), sys.stdout.fileno())
+    before = signal.signal(signal.SIGWINCH, lambda *_: desk.fit())
+    session = Session(lab, sys.stdout.buffer, sys.stderr.buffer)
+    try:
+        with cancelling(session):
+            return session.run(submission, max_starts=max_starts, desk=desk)
+    finally:
+        signal.signal(signal.SIGWINCH, before)
+
+
 @contextlib.contextmanager
-def cancelling(session: Session) -> Iterator[None]:
+def cancelling(session: Session | ArraySession) -> Iterator[None]:
     """While it lasts, SIGINT and SIGTERM delete the job; KeyboardInterrupt follows when it is gone."""
     caught: list[int] = []
 

@@ -23,11 +23,14 @@ class Typed:
     """A job with guests as it is typed; what it asks for is read and found right as far as no site matters.
 
     :param words: qsub's options, with ``-vm``; a job without any gets the site's default guests.
+    :param script: None for an interactive job without one.
     :raises RequestError: they, or the script's directives, cannot be.
     """
 
-    def __init__(self, words: Sequence[str], script: Path, text: bytes) -> None:
-        call = Call((*words, "-vm", "", str(script.absolute())), text, script.name, "file")
+    def __init__(self, words: Sequence[str], script: Path | None, text: bytes) -> None:
+        call = Call((*words, "-vm", ""), text)
+        if script is not None:
+            call = Call((*call.words, str(script.absolute())), text, script.name, "file")
         self.text, self.found = text, find_requests(call)
         fault = self.found.header.fault or self.found.plain.fault
         if fault:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import secrets
 import shlex
@@ -14,6 +15,7 @@ from nornir_torque_vm.driver import slots
 from nornir_torque_vm.driver.mom import Cluster, Ended, Mom
 from nornir_torque_vm.driver.slots import JobFacts
 from nornir_torque_vm.driver.spool import Follower, Sink
+from nornir_torque_vm.driver.terminal import Desk
 from nornir_torque_vm.errors import LabError
 from nornir_torque_vm.model import Owner
 
@@ -37,6 +39,12 @@ class Submission:
     variables: tuple[tuple[str, str], ...] = ()
     job_type: str = "vm"
     """``qsub -T``; empty for a job without guests, and where TORQUE has no ``-T``."""
+    array: tuple[int, ...] = ()
+    """``qsub -t``: the indexes of an array's members."""
+    interactive: bool = False
+    """``qsub -I``: a shell at the user's terminal; there is no script."""
+    array_limit: int | None = None
+    """How many members may run at the same time; None for as many as there is room for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,8 +66,10 @@ class BatchJob:
     """One job under the driver.
 
     :param sequence: the number of the job; its id is ``<sequence>.<server>``.
+    :param index: of the member of an array that this job is; its id is ``<sequence>[<index>].<server>``.
     :param starter: the job starter's path on the nodes; None runs the job bare.
     :param alarm: the MOM's ``$prologalarm``, seconds.
+    :param desk: where the user of an interactive job sits.
     """
 
     def __init__(
@@ -72,11 +82,14 @@ class BatchJob:
         server: str = "head",
         starter: str | None = None,
         alarm: float = 300.0,
+        index: int | None = None,
+        desk: Desk | None = None,
     ) -> None:
         self.cluster, self.submission, self.owner = cluster, submission, owner
         self.starter, self.alarm = starter, alarm
         home = slots.record()["home"]
-        job_id = f"{sequence}.{server}"
+        member = "" if index is None else f"-{index}"
+        job_id = f"{sequence}.{server}" if index is None else f"{sequence}[{index}].{server}"
         self.job = JobFacts(
             job_id=job_id,
             server=server,
@@ -84,11 +97,11 @@ class BatchJob:
             group=owner.group,
             user_home=owner.home,
             shell=owner.shell,
-            job_name=submission.name,
+            job_name=f"{submission.name}{member}",
             hosts=tuple(submission.hosts),
             ppn=submission.ppn,
             resources=self.resource_list(submission),
-            script=f"{home}/mom_priv/jobs/{job_id}.SC",
+            script=f"{home}/mom_priv/jobs/{sequence}{member}.{server}.SC",
             home_dir=home,
             workdir=submission.workdir or owner.home,
             submit_host=server,
@@ -97,8 +110,12 @@ class BatchJob:
             cookie=secrets.token_hex(16).upper(),
             variables=submission.variables,
             job_type=submission.job_type,
+            array_index=index,
+            interactive=submission.interactive,
+            term=os.environ.get("TERM", "dumb"),
         )
-        self.moms = [Mom(cluster, host, number, self.job) for number, host in enumerate(self.job.hosts)]
+        self._tasks: list[Mom] = []
+        self.moms = [Mom(cluster, host, number, self.job, desk) for number, host in enumerate(self.job.hosts)]
 
     @staticmethod
     def resource_list(submission: Submission) -> str:
@@ -114,9 +131,13 @@ class BatchJob:
         """The mother superior."""
         return self.moms[0]
 
-    def spool(self, suffix: str) -> Path:
-        """The spool file ``OU`` or ``ER``, as seen from here."""
-        return self.chief.path(f"{self.job.home_dir}/spool/{self.job.job_id}.{suffix}")
+    def spool(self, suffix: str, mom: Mom | None = None) -> Path:
+        """The spool file ``OU`` or ``ER`` of a node, as seen from here."""
+        return (mom or self.chief).path(f"{self.job.home_dir}/spool/{self.job.file_name}.{suffix}")
+
+    def spools(self, suffix: str) -> list[Path]:
+        """The spool files of all nodes: a task's output stays on its node, here as there only for a while."""
+        return list(dict.fromkeys(self.spool(suffix, mom) for mom in self.moms))
 
     def run(
         self,
@@ -131,7 +152,11 @@ class BatchJob:
         :param started: called when the prologues are through and the job begins.
         :param out, err: get the job's output while it is written.
         """
-        followers = [Follower(lambda: self.spool("OU"), out), Follower(lambda: self.spool("ER"), err)]
+        followers = [
+            Follower(functools.partial(_same, path), sink)
+            for suffix, sink in (("OU", out), ("ER", err))
+            for path in self.spools(suffix)
+        ]
         fate: slots.Fate = "abort" if self.chief.deleted else "requeue"
         status = starts = 0
         for follower in followers:
@@ -149,7 +174,21 @@ class BatchJob:
 
     def delete(self) -> None:
         """What ``qdel`` leads to: the job, or its prologue, gets SIGTERM; it is not started (again)."""
-        self.chief.delete()
+        for mom in [self.chief, *self._tasks]:
+            mom.delete()
+
+    def task(self, argv: Sequence[str], number: int) -> Ended:
+        """Run a task of the running job, as ``pbsdsh -n NUMBER`` on a node would; its output is the job's.
+
+        :param number: which slot of the job it is for, counted over all nodes.
+        :raises LabError: the job has no such slot.
+        """
+        node = number // self.job.ppn
+        if not 0 <= node < len(self.job.hosts):
+            raise LabError(f"job {self.job.job_id} has no slot {number}")
+        mom = Mom(self.cluster, self.job.hosts[node], node, self.job)
+        self._tasks.append(mom)
+        return mom.start_task(self.starter, argv, number, self.job.walltime)
 
     def _attempt(self, started: Callable[[], None]) -> tuple[slots.Fate, int]:
         fate, status = self._sister_prologues()
@@ -161,6 +200,8 @@ class BatchJob:
         if fate == "start":
             started()
             ended = self.chief.start_job(self.starter, self.job.walltime)
+            for mom in self._tasks:
+                mom.delete()
             status = self._status(ended)
             job = dataclasses.replace(self.job, session=ended.session, exit_status=status)
             self._on_sisters("epilogue.user.parallel", "epilogue.parallel", job=job)
@@ -171,10 +212,12 @@ class BatchJob:
             self.chief.hook(slot, self.alarm, job, closed=not joined)  # TF 1.5
         return fate, status
 
-    @staticmethod
-    def _status(ended: Ended) -> int:
+    def _status(self, ended: Ended) -> int:
+        known: dict[str, int] = slots.record()["exit_status"]
         if ended.outcome == slots.ALARM:
-            return int(slots.record()["exit_status"]["walltime"])
+            return known["walltime"]
+        if self.job.interactive:
+            return known["interactive"]
         code = int(ended.outcome)
         return SIGNALLED - code if code < 0 else code
 
@@ -218,15 +261,20 @@ class BatchJob:
                 )
         _write(self.chief.path(f"{home}/aux/{self.job.job_id}"), self.job.nodefile.encode(), 0o644, 0, 0)
         owner = self.owner
-        _write(self.chief.path(self.job.script), self.submission.script, 0o700, owner.uid, owner.gid)
+        if not self.job.interactive:
+            _write(self.chief.path(self.job.script), self.submission.script, 0o700, owner.uid, owner.gid)
 
     def _forget(self) -> None:
         """Remove what the MOM keeps of a job that is over."""
         home = self.job.home_dir
-        for name in (f"aux/{self.job.job_id}", f"mom_priv/jobs/{self.job.job_id}.SC"):
+        for name in (f"aux/{self.job.job_id}", f"mom_priv/jobs/{self.job.file_name}.SC"):
             self.chief.path(f"{home}/{name}").unlink(missing_ok=True)
-        for suffix in ("OU", "ER"):
-            self.spool(suffix).unlink(missing_ok=True)
+        for path in [*self.spools("OU"), *self.spools("ER")]:
+            path.unlink(missing_ok=True)
+
+
+def _same(path: Path) -> Path:
+    return path
 
 
 def _write(path: Path, data: bytes, mode: int, uid: int, gid: int) -> None:

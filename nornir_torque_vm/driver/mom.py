@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -15,10 +16,15 @@ from typing import Protocol
 
 from nornir_torque_vm.driver import slots
 from nornir_torque_vm.driver.slots import JobFacts
+from nornir_torque_vm.driver.terminal import Desk
 from nornir_torque_vm.errors import LabError
 
 STOP_GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a job that is over its walltime."""
+TERMINAL = "terminal"
+"""What the record, and ``spawn.py``, call a program's terminal in place of a file."""
+TERMINAL_SECONDS = 60.0
+"""Limit for a node to make one."""
 PROLOGALARM_MARGIN = 10
 """Seconds before ``$prologalarm`` at which a MOM kills a hook (TORQUE 6.1.3, prolog.c)."""
 
@@ -35,7 +41,7 @@ class Cluster(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Order:
-    """What ``spawn.py`` is told. ``stdout``/``stderr`` None means closed."""
+    """What ``spawn.py`` is told. ``stdout``/``stderr`` None means closed; ``stdin`` is text."""
 
     program: str
     argv: list[str]
@@ -47,6 +53,8 @@ class Order:
     stdout: str | None
     stderr: str | None
     spool_owner: str
+    socket: int = -1
+    """Takes the other end of the program's terminal, if it has one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,10 +69,13 @@ class Mom:
     """pbs_mom's part on one node, for one job.
 
     :param nodenum: 0 on the mother superior, 1, 2 … on the sisters.
+    :param desk: where the user of an interactive job sits; only the mother superior needs it.
     """
 
-    def __init__(self, cluster: Cluster, node: str, nodenum: int, job: JobFacts) -> None:
-        self.cluster, self.node, self.nodenum, self.job = cluster, node, nodenum, job
+    def __init__(
+        self, cluster: Cluster, node: str, nodenum: int, job: JobFacts, desk: Desk | None = None
+    ) -> None:
+        self.cluster, self.node, self.nodenum, self.job, self.desk = cluster, node, nodenum, job, desk
         self.deleted = False
         self._process: subprocess.Popen[str] | None = None
         self._gate = threading.RLock()  # a signal handler may call delete() from within
@@ -110,13 +121,27 @@ class Mom:
             order = dataclasses.replace(order, argv=[f"-{Path(self.job.shell).name}"])
         return self._run(order, limit, term_first=True, deletable=True)
 
+    def start_task(self, starter: str | None, argv: Sequence[str], number: int, limit: float) -> Ended:
+        """Run a task beside the job's first shell, as a MOM does for ``tm_spawn``.
+
+        :param number: which slot of the job it is for, counted over all nodes.
+        :param limit: seconds, as for :meth:`start_job`.
+        """
+        order = dataclasses.replace(
+            self._order("task", starter or argv[0], self.job, stdin=""),
+            argv=[*([starter] if starter else []), *argv],
+            env=slots.task_environment(self.job, number),
+        )
+        return self._run(order, limit, term_first=True, deletable=True)
+
     def _order(self, slot: str, program: str, job: JobFacts, stdin: str) -> Order:
-        facts = slots.record()["slots"][slot]
+        facts, given = slots.record()["slots"][slot], slots.files(slot, job)
         files = {
             "null": os.devnull,
             "closed": None,
-            "spool.OU": f"{job.home_dir}/spool/{job.job_id}.OU",
-            "spool.ER": f"{job.home_dir}/spool/{job.job_id}.ER",
+            TERMINAL: TERMINAL,
+            "spool.OU": f"{job.home_dir}/spool/{job.file_name}.OU",
+            "spool.ER": f"{job.home_dir}/spool/{job.file_name}.ER",
         }
         return Order(
             program=program,
@@ -125,14 +150,34 @@ class Mom:
             cwd=job.user_home if facts["cwd"] == "home" else f"{job.home_dir}/mom_priv",
             umask=int(facts["umask"], 8),
             user=job.user if facts["user"] != "root" else "root",
-            stdin=stdin,
-            stdout=files[facts["stdout"]],
-            stderr=files[facts["stderr"]],
+            stdin=TERMINAL if given["stdin"] == TERMINAL else stdin,
+            stdout=files[given["stdout"]],
+            stderr=files[given["stderr"]],
             spool_owner=job.user,
         )
 
     def _run(self, order: Order, limit: float, *, term_first: bool = False, deletable: bool) -> Ended:
-        process = self._spawn(order)
+        if TERMINAL not in {order.stdin, order.stdout}:
+            return self._attend(self._spawn(order), order, limit, term_first, deletable)
+        if self.desk is None:
+            raise LabError("an interactive job needs a terminal", node=self.node)
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.settimeout(TERMINAL_SECONDS)
+            process = self._spawn(dataclasses.replace(order, socket=theirs.fileno()))
+            theirs.close()
+            _, masters, *_ = socket.recv_fds(ours, 1, 1)
+        with (
+            self.desk.joined(masters[0], typing=order.stdin == TERMINAL)
+            if masters
+            else contextlib.nullcontext()
+        ):
+            return self._attend(process, order, limit, term_first, deletable)
+
+    def _attend(
+        self, process: subprocess.Popen[str], order: Order, limit: float, term_first: bool, deletable: bool
+    ) -> Ended:
+        """Wait for the program's end, at most until its time is over."""
         try:
             if deletable:
                 self._expose(process)
@@ -158,8 +203,9 @@ class Mom:
         ]
         # A session of its own: Ctrl-C at the terminal is for the driver alone.
         process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-        )
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+            pass_fds=[order.socket] if order.socket >= 0 else [],
+        )  # fmt: skip
         _tell(process, json.dumps(dataclasses.asdict(order)))
         return process
 
@@ -179,6 +225,10 @@ class Mom:
             self.deleted = True
             if self._process is not None:
                 _tell(self._process, "SIGTERM")
+                if self.job.interactive:  # a shell at a terminal does not heed it
+                    later = threading.Timer(STOP_GRACE, _tell, (self._process, "SIGKILL"))
+                    later.daemon = True
+                    later.start()
 
     def _stop(self, process: subprocess.Popen[str], signals: Sequence[str]) -> str:
         for name in signals:
@@ -207,7 +257,7 @@ class Mom:
 def _tell(process: subprocess.Popen[str], line: str) -> None:
     """Write one line to ``spawn.py``; one that has ended already needs none."""
     with contextlib.suppress(BrokenPipeError):
-        if process.stdin is not None:
+        if process.stdin is not None and not process.stdin.closed:
             process.stdin.write(line + "\n")
             process.stdin.flush()
 

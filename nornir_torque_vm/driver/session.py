@@ -10,11 +10,12 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol, TextIO
 
 from nornir_torque_vm.driver.batch import SIGNALLED, BatchJob, Outcome, Submission
 from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.driver.spool import Follower
+from nornir_torque_vm.driver.terminal import Desk
 from nornir_torque_vm.exitcodes import RunExit
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.lab import Lab
@@ -28,6 +29,16 @@ LAB_OWNER = Owner("alice", 2001, 2001, "alice", "/home/alice", "/bin/bash")
 """The account every lab node has for jobs; TORQUE runs none of root's."""
 HISTORY = "var/log/torque-vm"
 """Where a lab's nodes keep the history of jobs."""
+
+
+class Stream(Protocol):
+    """Where a job's output goes."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take bytes."""
+
+    def flush(self) -> object:
+        """Pass on what was taken."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,21 +70,33 @@ class Session:
     :param watch: shown the hooks' events; closed by the caller.
     """
 
-    def __init__(self, lab: Lab, out: BinaryIO, err: BinaryIO, watch: EventProcessor | None = None) -> None:
+    def __init__(self, lab: Lab, out: Stream, err: Stream, watch: EventProcessor | None = None) -> None:
         self.lab, self.out, self.err, self.watch = lab, out, err, watch
         self.job: BatchJob | None = None
         self._cancelled = False
         self._rest = b""
 
-    def run(self, submission: Submission, *, max_starts: int = 1, alarm: float = 300.0) -> Ended:
+    def run(
+        self,
+        submission: Submission,
+        *,
+        max_starts: int = 1,
+        alarm: float = 300.0,
+        number: tuple[int, int] | None = None,
+        desk: Desk | None = None,
+    ) -> Ended:
         """Run one job to its end; nothing of it stays but its history on the mother superior.
 
+        :param number: of a member of an array: the array's and its own.
+        :param desk: where the user of an interactive job sits.
         :raises LabError: the lab cannot run it.
         """
-        starters = {deploy_hooks(self.lab.root(node)) for node in submission.hosts}
-        sequence = self._next_number()
+        with self._count():  # whoever deploys beside us writes the same files
+            starters = {deploy_hooks(self.lab.root(node)) for node in submission.hosts}
+        sequence, index = number or (self.next_number(), None)
         self.job = BatchJob(
-            self.lab, submission, LAB_OWNER, sequence, starter=starters.pop(), alarm=alarm
+            self.lab, submission, LAB_OWNER, sequence,
+            starter=starters.pop(), alarm=alarm, index=index, desk=desk,
         )  # fmt: skip
         if self._cancelled:
             self.job.delete()
@@ -89,16 +112,22 @@ class Session:
         if self.job is not None:
             self.job.delete()
 
-    def _next_number(self) -> int:
+    def next_number(self) -> int:
         """Count the lab's jobs, so that ids are not used twice while the lab is up."""
-        path = self.lab.paths.state / "jobs"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with open(fd, "r+", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with self._count() as file:
             number = int(file.read() or 0) + 1
             file.seek(0)
             file.write(str(number))
         return number
+
+    @contextlib.contextmanager
+    def _count(self) -> Iterator[TextIO]:
+        """The file with the number of the last job, for one process and thread at a time."""
+        path = self.lab.paths.state / "jobs"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with open(fd, "r+", encoding="ascii") as file:  # noqa: PTH123 - a descriptor
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
 
     def _history(self, node: str, job_id: str) -> Path | None:
         """The newest attempt's folder on the mother superior."""
@@ -135,7 +164,7 @@ class Session:
                 self.watch.handle(event)
 
 
-def _sink(stream: BinaryIO) -> Callable[[bytes], None]:
+def _sink(stream: Stream) -> Callable[[bytes], None]:
     def write(data: bytes) -> None:
         stream.write(data)
         stream.flush()

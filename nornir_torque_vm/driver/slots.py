@@ -55,12 +55,23 @@ class JobFacts:
     """``qsub -v``: some names reach even root's hooks."""
     job_type: str = "vm"
     """``qsub -T``: hooks of that type go before plain ones; empty where the job, or TORQUE, has none."""
+    array_index: int | None = None
+    """Of a member of an array."""
+    interactive: bool = False
+    """``qsub -I``: the job's files, and those of its prologues, are a terminal."""
+    term: str = "dumb"
+    """``$TERM`` of an interactive job's user."""
     used: str = "cput=00:00:00,vmem=0kb,walltime=00:00:00,mem=0kb,energy_used=0"
 
     @property
     def mother_superior(self) -> str:
         """The first node of the job."""
         return self.hosts[0]
+
+    @property
+    def file_name(self) -> str:
+        """How the MOM's files about the job are called: ``17-3.head`` for the member ``17[3].head``."""
+        return self.job_id.replace("[", "-").replace("]", "")
 
     @property
     def exec_host(self) -> str:
@@ -112,6 +123,12 @@ def environment(slot: str, job: JobFacts, nodenum: int = 0) -> dict[str, str]:
     filled = {name: text.format_map(words) for name, text in template.items()}
     if slot == "job":
         filled |= dict(job.variables)
+        if job.interactive:
+            filled |= {
+                name: text.format_map(words) for name, text in facts["interactive_environment"].items()
+            }
+        if job.array_index is not None:
+            filled["PBS_ARRAYID"] = str(job.array_index)
     else:
         root = facts["slots"][slot]["user"] == "root"
         forgeable = facts["hook_environment_from_user"]
@@ -121,6 +138,27 @@ def environment(slot: str, job: JobFacts, nodenum: int = 0) -> dict[str, str]:
             if name in forgeable and (root or not name.startswith(FOR_ROOT_ONLY))
         }
     return filled
+
+
+def task_environment(job: JobFacts, number: int) -> dict[str, str]:
+    """The environment of a task that is started beside the job's first shell (TF 3).
+
+    :param number: which slot of the job it is for, counted over all nodes.
+    """
+    own = {
+        "PBS_NODENUM": str(number // job.ppn),
+        "PBS_TASKNUM": str(number + 2),
+        "PBS_VNODENUM": str(number),
+    }
+    left_out = record()["not_for_tasks"]
+    return {name: value for name, value in (environment("job", job) | own).items() if name not in left_out}
+
+
+def files(slot: str, job: JobFacts) -> dict[str, str]:
+    """What ``stdin``, ``stdout`` and ``stderr`` of ``slot`` are, in the record's words."""
+    facts = record()
+    given = facts["interactive_files"].get(slot) if job.interactive else None
+    return {name: (given or facts["slots"][slot])[name] for name in ("stdin", "stdout", "stderr")}
 
 
 def may_run(slot: str, status: os.stat_result) -> bool:

@@ -1,7 +1,7 @@
 """What the words that reach qsub tell the embedded driver. Pure.
 
 The driver has no queue and no shell of the user's, so of qsub's options only those count that say which
-job it is: ``-N``, ``-l`` and ``-F``, with the directives of the script as qsub reads them.
+job it is: ``-N``, ``-l``, ``-t``, ``-I`` and ``-F``, with the directives of the script as qsub reads them.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ WALLTIME = 3600
 """Seconds a job may run that asks for none, as the lab's queue has it."""
 
 _WALLTIME = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9})")
+MAX_MEMBERS = 1000
+"""A lab has no queue that could keep more."""
+_MEMBERS = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
 _OWN = ("nodes", "walltime")
 """Resources that the driver itself acts on and lists."""
-_NOT_HERE = {"I": "interactive jobs", "t": "job arrays", "T": "job types"}
+_NOT_HERE = {"x": "commands of interactive jobs", "T": "job types"}
 
 
 def submission_of(words: Sequence[str], script: bytes, hosts: Sequence[str]) -> Submission:
@@ -48,6 +51,9 @@ def submission_of(words: Sequence[str], script: bytes, hosts: Sequence[str]) -> 
     if len(set(spec.ppns)) > 1:
         raise LabError("the embedded driver gives each node as many slots", hint="write one ppn= for all")
     name = scan_words(words).script
+    if "I" in given and "t" in given:
+        raise RequestError("an interactive job cannot be an array", hint="leave -t away")
+    array, limit = members_of(given["t"]) if "t" in given else ((), None)
     return Submission(
         script=script,
         name=given.get("N") or ("STDIN" if name is None else words[name].rpartition("/")[2]),
@@ -58,6 +64,9 @@ def submission_of(words: Sequence[str], script: bytes, hosts: Sequence[str]) -> 
         ),
         arguments=tuple(shlex.split(given.get("F", ""))),
         walltime=seconds(resources["walltime"]) if "walltime" in resources else WALLTIME,
+        interactive="I" in given,
+        array=array,
+        array_limit=limit,
     )
 
 
@@ -95,6 +104,24 @@ def seconds(walltime: str) -> int:
         raise RequestError(f"walltime={show(walltime)} is no time", hint="write hours:minutes:seconds")
     hours, minutes, rest = (int(part or 0) for part in found.groups())
     return (hours * 60 + minutes) * 60 + rest
+
+
+def members_of(text: str) -> tuple[tuple[int, ...], int | None]:
+    """Read ``qsub -t``: ``0-3,7%2`` are the members 0 to 3 and 7, at most two of them at the same time.
+
+    :raises RequestError: it is no such text, or too many.
+    """
+    parts, percent, limit = text.partition("%")
+    found = [_MEMBERS.fullmatch(part) for part in parts.split(",")]
+    if not all(found) or (percent and not (limit.isdigit() and int(limit))):
+        raise RequestError(f"-t {show(text)} names no members of an array", hint="write such as 0-3,7%2")
+    ranges = [(int(one[1]), int(one[2] or one[1])) for one in found if one]
+    if sum(max(last - first, 0) + 1 for first, last in ranges) > MAX_MEMBERS:
+        raise RequestError(f"-t {show(text)} are more than {MAX_MEMBERS} members")
+    members = sorted({index for first, last in ranges for index in range(first, last + 1)})
+    if not members:
+        raise RequestError(f"-t {show(text)} names no members of an array", hint="write such as 0-3,7%2")
+    return tuple(members), int(limit) if limit else None
 
 
 def _options(words: Sequence[str], script: bytes) -> list[Option]:

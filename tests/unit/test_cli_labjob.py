@@ -288,6 +288,25 @@ def test_run_submits_what_it_was_told(ran: list[tuple[Submission, dict[str, Any]
     assert options == {"max_starts": 3, "quiet": False}
 
 
+def test_of_an_array_the_first_bad_exit_code_counts(
+    lab: type[FakeLab], monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """By index; its members are the command line's, else the script's."""
+    asked: list[tuple[tuple[int, ...], int | None]] = []
+
+    def run(_lab: object, submission: Submission, **_: Any) -> dict[int, Ended]:
+        asked.append((submission.array, submission.array_limit))
+        return {
+            index: Ended(Outcome(f"1[{index}].head", "start", index, 1), {}, Timeline())
+            for index in (0, 3, 5)
+        }
+
+    monkeypatch.setattr(run_module, "run_array", run)
+    Path(script).write_text("#!/bin/sh\n#PBS -t 7\n")
+    assert outcome(["run", script]) == outcome(["run", "-t", "0-3%2", script]) == 3
+    assert asked == [((7,), None), ((0, 1, 2, 3), 2)]
+
+
 def test_runs_defaults_are_one_node_and_the_slots_its_guests_need(
     ran: list[tuple[Submission, dict[str, Any]]], script: str
 ) -> None:

@@ -263,3 +263,25 @@ def test_a_job_deleted_during_a_prologue_that_succeeds_all_the_same_never_runs(n
     assert deleted(job, "prologue 0") == Outcome("17.head", "abort", 0, 1)
     assert job.order == ["prologue 0", "epilogue 0"]
     assert not Path(job.batch.job.script).exists()
+
+
+def test_tasks_run_beside_the_job_and_end_with_it(nodes: Nodes) -> None:
+    """As a MOM's: own numbers, nothing to read, less of an environment; their output is the job's."""
+    script = b"#!/bin/sh\necho up\nuntil [ -e go ]; do sleep 0.05; done\n"
+    job = BatchJob(nodes, Submission(script, "job", ["n1", "n2"], 2), nodes.owner, 17)
+    out: list[bytes] = []
+    thread = threading.Thread(target=lambda: job.run(out=out.append))
+    thread.start()
+    assert eventually(lambda: b"up" in b"".join(out), 30)
+    show = 'echo "$PBS_VNODENUM $PBS_NODENUM $PWD ${PBS_NODEFILE-none} ${USER-none} $(cat | wc -c)"; exit 3'
+    assert job.task(["/bin/sh", "-c", show], 3).outcome == 3
+    with pytest.raises(LabError, match="has no slot 4"):
+        job.task(["/bin/true"], 4)
+    ended: list[int | str] = []
+    endless = threading.Thread(target=lambda: ended.append(job.task(["/bin/sleep", "600"], 0).outcome))
+    endless.start()
+    (nodes.user_home / "go").touch()
+    thread.join(30)
+    endless.join(30)
+    assert ended == [-15]
+    assert b"".join(out).decode().split("\n")[1] == f"3 1 {nodes.user_home} none none 0"

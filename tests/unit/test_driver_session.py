@@ -85,7 +85,7 @@ def test_jobs_are_numbered_while_the_lab_is_up(lab: Lab) -> None:
     """An id must not be used twice, by several processes neither."""
     found: list[int] = []
     threads = [
-        threading.Thread(target=lambda: found.append(Session(lab, io.BytesIO(), io.BytesIO())._next_number()))  # type: ignore[arg-type]
+        threading.Thread(target=lambda: found.append(Session(lab, io.BytesIO(), io.BytesIO()).next_number()))  # type: ignore[arg-type]
         for _ in range(8)
     ]
     for thread in threads:

@@ -59,8 +59,7 @@ def test_options_that_do_not_say_which_job_it_is_are_left_out(text: str) -> None
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["-I"], "no interactive jobs"),
-        (["-t", "1-3", "job.sh"], "no job arrays"),
+        (["-I", "-x", "./tool"], "no commands of interactive jobs"),
         (["-T", "other", "job.sh"], "no job types"),
         (["-l", "nodes=4", "job.sh"], "asks for 4 nodes, and the lab has 3"),
         (["-l", "nodes=1:ppn=2+1", "job.sh"], "as many slots"),
@@ -87,6 +86,31 @@ def test_what_torque_refuses_is_refused(words: list[str], script: bytes, sentenc
     """By a sentence of ours."""
     with pytest.raises(RequestError, match=sentence):
         submitted(*words, script=script)
+
+
+@pytest.mark.parametrize(
+    ("text", "members", "limit"),
+    [("0-3", (0, 1, 2, 3), None), ("7", (7,), None), ("1,5-6,3%2", (1, 3, 5, 6), 2), ("2-3,3", (2, 3), None)],
+)
+def test_members_of_an_array(text: str, members: tuple[int, ...], limit: int | None) -> None:
+    """Each once, in order; with ``%`` only so many at the same time."""
+    made = submitted("-t", text, "job.sh")
+    assert (made.array, made.array_limit) == (members, limit)
+
+
+def test_an_interactive_job_may_have_no_script() -> None:
+    """And is none of many."""
+    made = submitted("-I", "-N", "mine", script=b"")
+    assert (made.interactive, made.name, made.script) == (True, "mine", b"")
+    with pytest.raises(RequestError, match="an interactive job cannot be an array"):
+        submitted("-I", "-t", "1-2")
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "3-1", "1;2", "1%", "1%0", "1%x", "0-1000", "-3", "1,,2"])
+def test_what_names_no_members_is_refused(text: str) -> None:
+    """An empty range too."""
+    with pytest.raises(RequestError, match=r"-t .* (names no|are more than)"):
+        submitted("-t", text, "job.sh")
 
 
 @pytest.mark.parametrize(
