@@ -266,7 +266,8 @@ def conclude(prologue: Prologue, began: float) -> HookExit:
     if sentence and not decision.refusal:
         say(sentence)
     last = Deadline(began + settings.prologalarm - KILL_MARGIN - LAST_WORDS)
-    over = Deadline.after(decision.pause)
+    # TORQUE does not start an interactive job again, and its owner waits at the terminal.
+    over = Deadline.after(0.0 if os.isatty(2) else decision.pause)
     if prologue.ended is not None:  # before TORQUE starts the job again, so that it does so elsewhere
         Offlining(prologue.call, settings, last).judge(prologue.ended)
     pause(min(over.remaining(), last.remaining()))

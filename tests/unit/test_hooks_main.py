@@ -120,8 +120,20 @@ def test_a_requeued_job_is_given_back_after_a_pause_with_one_line(
     assert code == 2
     assert took >= 1.0, "the pause alone"
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("torque-vm: j17-r[0-1] on node[1-2]: ")
+    assert line.startswith("torque-vm: j17-r[0-1] on node[1-2], ")
     assert site.left() == []
+
+
+def test_an_interactive_job_is_given_up_without_a_pause(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF 1.6: TORQUE does not start it again, and somebody waits at the terminal."""
+    pauses: list[float] = []
+    monkeypatch.setattr(prologue, "pause", pauses.append)
+    monkeypatch.setattr(prologue, "for_owner", list)
+    assert concluded(site)[0] == 2
+    monkeypatch.setattr(os, "isatty", lambda fd: fd == 2)
+    assert concluded(site)[0] == 2
+    assert pauses[0] > 0
+    assert pauses[1] <= 0
 
 
 def test_the_pause_ends_before_the_mom_would_kill_the_hook(site: Site) -> None:
