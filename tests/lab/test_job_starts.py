@@ -133,10 +133,12 @@ def test_a_request_that_nobody_checked_is_refused_by_the_node(
 
 def test_without_a_job_starter_nothing_of_the_job_runs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The MOM starts the script itself; what is there then says why, and ends as the starter would."""
+    configs = {}
 
     def deploy(root: Path) -> None:
         deploy_hooks(root)
         config = root / MOM_PRIV / "config"
+        configs[config] = config.read_text()
         config.write_text("")
 
     monkeypatch.setattr(session, "deploy_hooks", deploy)
@@ -148,6 +150,8 @@ def test_without_a_job_starter_nothing_of_the_job_runs(lab: Lab, monkeypatch: py
         ended = job.run()
     finally:
         path.write_text(before)
+        for config, text in configs.items():
+            config.write_text(text)
     assert (ended.outcome.fate, ended.exit_code, job.lines) == ("start", RunExit.SITE, [])
     (line,) = job.errors.splitlines()
     assert line.startswith("torque-vm: pbs_mom of this node has no job starter; install")

@@ -48,6 +48,7 @@ def test_a_shell_that_has_it_open_reads_the_new_one(script: Path) -> None:
         replace_script(str(script.parents[2]), str(script), ME, stand_in("why", 120))
         done = subprocess.run(["sh"], stdin=opened, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (120, "torque-vm: why\n")
+    assert script.read_text() == stand_in("why", 120), "nothing of the old one is left"
     after = script.stat()
     assert (after.st_ino, after.st_mode, after.st_uid) == (before.st_ino, before.st_mode, before.st_uid)
 
