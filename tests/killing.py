@@ -32,7 +32,7 @@ METHODS = {
     "virDomain": ("destroy", "shutdown"),
     "virStoragePool": ("create", "createXML"),
     "virStorageVol": ("delete", "upload"),
-    "virStream": ("send", "finish"),
+    "virStream": ("send",),
 }
 """Methods of libvirt's classes that change something."""
 _CHANGING = re.compile(r"\b[0-9a-f]{8}(?:[0-9a-f]{8})?\b|(?<=/)tmp[^/]*")
