@@ -94,7 +94,7 @@ class Pbsnodes:
             done = subprocess.run(
                 [self.program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 errors="replace", timeout=self.deadline.clamp(PATIENCE), check=False,
-                env={k: v for k, v in os.environ.items() if not k.startswith("PBS")} | {"LC_ALL": "C"},
+                env=environment(os.environ),
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise NodesUnknown(f"the server does not answer within {error.timeout:.0f} s") from None
@@ -104,6 +104,12 @@ class Pbsnodes:
             lines = done.stderr.strip().splitlines() or [f"pbsnodes ended with {done.returncode}"]
             raise NodesUnknown(f"no server answers: {lines[-1].strip()}")
         return done.stdout or done.stderr
+
+
+def environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """What TORQUE's commands get of our environment: users can forge some of a hook's variables (TF 1.4)."""
+    kept = {name: ours[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in ours}
+    return {**kept, "LC_ALL": "C"}
 
 
 def parse_nodes(text: str) -> Mapping[str, NodeState]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import TorqueVMError
+from nornir_torque_vm.pbsnodes import environment
 from nornir_torque_vm.reap.judge import Answer, Said, Server
 
 PATIENCE = 20.0
@@ -95,7 +96,7 @@ class Qstat:
             return subprocess.run(
                 [self.program, *words], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                 errors="replace", timeout=self.deadline.clamp(PATIENCE), check=False,
-                env={k: v for k, v in os.environ.items() if not k.startswith("PBS")} | {"LC_ALL": "C"},
+                env=environment(os.environ),
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             self._silent = f"the server does not answer within {error.timeout:.0f} s"

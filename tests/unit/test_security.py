@@ -101,7 +101,10 @@ def test_root_touches_nothing_of_the_users(site: Site, home: Path) -> None:
         touched = watched(site, home, slot)
         assert any(str(site.settings.run_dir) in line for line in touched), "the watch sees nothing"
         assert [line for line in touched if "alice-home" in line] == []
-        assert [line for line in touched if line.startswith("subprocess.")] == []
+        asked = ("/bin/qstat'", "/bin/pbsnodes'")
+        programs = [line for line in touched if line.startswith("subprocess.")]
+        assert [line for line in programs if not any(name in line for name in asked)] == []
+        assert bool(programs) == (slot == "prologue"), "TORQUE is asked for the job's slots"
     assert site.history("job.json")["name"] == HOSTILE.format(home)
     assert (home.parent / "victim").read_text() == "precious"
 
@@ -148,14 +151,25 @@ def test_files_of_others_in_a_request_are_not_read(
 ) -> None:
     """The request may name any path with any digest; each of these would hang whoever opens it."""
     fifo = FileRef(f"{home}/.profile", "0" * 64)
-    request = Request(
-        ram=64 << 20, vm_prologue=fifo, vm_epilogue=fifo, metadata=fifo, vcpu_pinning=fifo, disk=fifo.path
-    )
+    request = Request(ram=64 << 20, vm_prologue=fifo, vm_epilogue=fifo, metadata=fifo, disk=fifo.path)
     text = request.encode().removeprefix("vm1:")
     mark(site)
     arguments = slots.arguments("prologue", hostile_facts(site, home, text))
     assert main(site, "prologue", monkeypatch, arguments) == 0
     assert len(site.domains()) == 2
+
+
+def test_a_pinning_file_that_would_hang_root_starts_nothing(
+    site: Site, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at with the owner's rights, and without waiting for whoever might write into it."""
+    request = Request(ram=64 << 20, vcpu_pinning=FileRef(f"{home}/.profile", "0" * 64))
+    mark(site)
+    text = request.encode().removeprefix("vm1:")
+    arguments = slots.arguments("prologue", hostile_facts(site, home, text))
+    assert main(site, "prologue", monkeypatch, arguments) == 0
+    assert "which is not a regular file" in site.history("verdict.json")["sentence"]
+    assert site.domains() == []
 
 
 @pytest.mark.parametrize("place", ["run", "run/jobs", "run/locks", "run/handover", "log"])
