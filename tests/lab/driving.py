@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.driver.batch import Submission
 from nornir_torque_vm.driver.session import Ended, Session
+from nornir_torque_vm.identity import guest_name
 from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.lab.files import toml
 from nornir_torque_vm.request import parse_request
 
 TORQUE_VM = [sys.executable, "-m", "nornir_torque_vm.cli"]
@@ -25,7 +30,9 @@ SMALL = "vcpus=1,ram=192M"
 class Job:
     """A job on the lab's first nodes, and what it printed."""
 
-    def __init__(self, lab: Lab, script: str, request: str = SMALL, *, nodes: int = 1, **more: Any) -> None:
+    def __init__(
+        self, lab: Lab, script: str, request: str = SMALL, *, nodes: int = 1, max_starts: int = 1, **more: Any
+    ) -> None:
         self.out, self.err = io.BytesIO(), io.BytesIO()
         self.session = Session(lab, self.out, self.err)
         self.submission = Submission(
@@ -37,11 +44,20 @@ class Job:
             **more,
         )
         self.alarm = 300.0
+        self.over, self.max_starts = False, max_starts
         self.lab = lab
 
     def run(self) -> Ended:
         """Run it to its end."""
-        return self.session.run(self.submission, alarm=self.alarm)
+        try:
+            return self.session.run(self.submission, max_starts=self.max_starts, alarm=self.alarm)
+        finally:
+            self.over = True
+
+    def guest(self, rank: int) -> str:
+        """Name of one of its guests, once it runs."""
+        assert self.session.job is not None
+        return guest_name(self.session.job.job.job_id, rank)
 
     @property
     def lines(self) -> list[str]:
@@ -92,6 +108,20 @@ def started(job: Job) -> int:
     records = folder.glob(f"{job.session.job.job.job_id}.*/events.jsonl")
     lines = [line for path in records for line in path.read_text(encoding="utf-8").splitlines()]
     return sum('"event":"step_end","task":"start_guest"' in line for line in lines)
+
+
+@contextlib.contextmanager
+def settings(lab: Lab, changes: Mapping[str, object], *hosts: str) -> Iterator[None]:
+    """Change settings of hosts for a while, by name."""
+    files = [lab.root(host) / "etc/torque-vm/settings.toml" for host in hosts]
+    before = {path: path.read_text() for path in files}
+    try:
+        for path, text in before.items():
+            write_text(path, toml(tomllib.loads(text) | dict(changes)), 0o644)
+        yield
+    finally:
+        for path, text in before.items():
+            write_text(path, text, 0o644)
 
 
 def emulators(lab: Lab, node: str) -> list[int]:

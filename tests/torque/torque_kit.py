@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import tomllib
 import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import driving
+
 from nornir_torque_vm.config.textfile import write_text
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.lab import HEAD, Lab
-from nornir_torque_vm.lab.files import SPOOL, USER, toml
+from nornir_torque_vm.lab.files import SPOOL, USER
 from nornir_torque_vm.lab.spec import EXITED
 
 JOB_SECONDS = 30.0
@@ -169,15 +170,8 @@ def site_file(lab: Lab, host: str, name: str, text: str, mode: int = 0o644) -> P
 @contextlib.contextmanager
 def settings(lab: Lab, changes: Mapping[str, object], *hosts: str) -> Iterator[None]:
     """Change settings of the hosts (none: the head and all nodes) for a while, by name."""
-    files = [lab.root(host) / "etc/torque-vm/settings.toml" for host in hosts or (HEAD, *lab.node_names)]
-    before = {path: path.read_text() for path in files}
-    try:
-        for path, text in before.items():
-            write_text(path, toml(tomllib.loads(text) | dict(changes)), 0o644)
+    with driving.settings(lab, changes, *(hosts or (HEAD, *lab.node_names))):
         yield
-    finally:
-        for path, text in before.items():
-            write_text(path, text, 0o644)
 
 
 def mom_pid(lab: Lab, node: str) -> int:

@@ -1,0 +1,160 @@
+"""Nodes that cannot take a guest: a pool that vanished, a disk that is full, other jobs' guests."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from driving import SMALL, Job, history, leftovers, settings, shell
+from failing import BUSY_MACHINE, Bystander, Daemon, begins, reap, watch
+
+from nornir_torque_vm.driver.session import Ended
+from nornir_torque_vm.exitcodes import RunExit
+from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.lab.spec import POOL
+
+pytestmark = pytest.mark.lab
+
+HOOKS = {"timeout": BUSY_MACHINE, "teardown_margin": 6.0, "requeue_pause": 0}
+VOLUMES = "/var/lib/torque-vm/volumes"
+
+
+@pytest.fixture(scope="module")
+def bystander(lab: Lab) -> Iterator[Bystander]:
+    """Another job's guests."""
+    other = Bystander(lab)
+    try:
+        yield other
+    finally:
+        other.remove()
+
+
+@pytest.fixture(autouse=True)
+def swept(lab: Lab, bystander: Bystander) -> Iterator[None]:
+    """A test that fails must not make the next one fail."""
+    yield
+    bystander.sweep()
+
+
+@contextlib.contextmanager
+def covered(lab: Lab, node: str, directory: str, size: str = "64k") -> Iterator[Callable[[], None]]:
+    """Yields what hides a directory of a node behind an empty file system, as its unmounting would."""
+    done: list[None] = []
+
+    def cover() -> None:
+        shell(lab, node, f"mount -t tmpfs -o mode=0711,size={size} tmpfs {directory}")
+        done.append(None)
+
+    try:
+        yield cover
+    finally:
+        for _ in done:
+            shell(lab, node, f"umount {directory}")
+
+
+def test_a_pool_that_is_not_mounted_on_the_first_node_is_the_sites_fault(
+    lab: Lab, bystander: Bystander
+) -> None:
+    """Not the fault of the user who names an image that was there yesterday: the job is tried again."""
+    job = Job(lab, "echo never", f"{SMALL},img=micro.qcow2")
+    with settings(lab, HOOKS, "node1"), covered(lab, "node1", POOL) as cover:
+        cover()
+        ended = job.run()
+    assert (ended.outcome.fate, ended.exit_code) == ("requeue", RunExit.SITE)
+    assert POOL in ended.verdict["sentence"]
+    assert "is it mounted" in ended.verdict["sentence"]
+    bystander.untouched()
+
+
+def test_a_pool_that_is_not_mounted_on_a_sister_is_told_with_node_and_phase(
+    lab: Lab, bystander: Bystander
+) -> None:
+    """The other node's guest got ready, and is removed again."""
+    job = Job(lab, "echo never", nodes=2)
+    with settings(lab, HOOKS, "node1"), covered(lab, "node2", POOL) as cover:
+        cover()
+        ended = job.run()
+    check(lab, job, ended, "image", "micro.qcow2")
+    bystander.untouched()
+
+
+@pytest.mark.parametrize("directory", [POOL, VOLUMES])
+def test_a_file_system_that_vanishes_during_the_start_fails_the_nodes_guest(
+    lab: Lab, bystander: Bystander, directory: str
+) -> None:
+    """The images', or the guests' own; what was hidden from the clean-up goes with one reap."""
+    job, daemon = Job(lab, "echo never", nodes=2), Daemon(lab, "node2")
+    with settings(lab, HOOKS, "node1"), covered(lab, "node2", directory) as cover:
+
+        def vanish() -> None:
+            daemon.freeze()  # or the phase would be over by then
+            cover()
+            daemon.thaw()
+
+        watching = watch(job, begins("image", r"j\d+-r1"), vanish)
+        ended = job.run()
+    assert watching.at
+    phase = history(lab, ended, "report")["hosts"][1]["phase"]
+    assert phase in {"image", "start"}
+    check(lab, job, ended, phase, directory)
+    reap(lab, ended.outcome.job_id)
+    bystander.untouched()
+
+
+@pytest.mark.parametrize(("size", "what"), [("16k", "the disk"), ("224k", "the seed")])
+def test_a_disk_that_is_full_on_one_node_fails_its_guest_only(
+    lab: Lab, bystander: Bystander, size: str, what: str
+) -> None:
+    """Room for neither disk nor seed, or for the disk alone: told with the directory, nothing stays."""
+    job = Job(lab, f"echo never {what}", nodes=2)
+    with settings(lab, HOOKS, "node1"), covered(lab, "node2", VOLUMES, size) as cover:
+        cover()
+        ended = job.run()
+        there = [name for name in leftovers(lab)["node2"] if name.startswith("tvm-")]
+        assert set(there) <= set(bystander.left["node2"])
+    check(lab, job, ended, "image", f"no space is left on the file system of {VOLUMES}")
+    bystander.untouched()
+
+
+def check(lab: Lab, job: Job, ended: Ended, phase: str, words: str) -> None:
+    """One node's guest failed by the site's fault, the other's result is kept, the user has one sentence."""
+    assert (ended.outcome.fate, ended.exit_code) == ("requeue", RunExit.SITE)
+    sentence = ended.verdict["sentence"]
+    assert sentence.startswith(f"{job.guest(1)} on node2, {phase}: ")
+    assert words in sentence
+    assert job.errors.splitlines() == [f"torque-vm: {sentence}"]
+    hosts = {host["host"]: host["status"] for host in history(lab, ended, "report")["hosts"]}
+    assert hosts == {job.guest(0): "changed", job.guest(1): "failed"}
+
+
+def full_of_guests(lab: Lab) -> dict[str, int]:
+    """The other job has the only place of each node."""
+    return {"max_vms_per_node": 1}
+
+
+def full_of_memory(lab: Lab) -> dict[str, int]:
+    """The nodes have memory for one guest of a job, not for that and the other job's."""
+    kibibytes = int(shell(lab, "node1", "virsh nodeinfo | awk '/Memory size/ {print $3}'"))
+    return {"host_os_ram_mb": kibibytes // 1024 - 300}
+
+
+@pytest.mark.parametrize("full", [full_of_guests, full_of_memory])
+def test_a_node_that_is_full_makes_the_job_wait_without_a_fault(
+    lab: Lab, bystander: Bystander, full: Callable[[Lab], dict[str, int]]
+) -> None:
+    """Requeued after a pause as often as it takes: a job that has to wait is never given up."""
+    pause, starts = 2.0, 3
+    job = Job(lab, "echo never", nodes=2, max_starts=starts)
+    began = time.monotonic()
+    with settings(lab, {**HOOKS, **full(lab), "requeue_pause": pause, "max_requeues": 1}, "node1"):
+        ended = job.run()
+    assert time.monotonic() - began >= starts * pause
+    assert (ended.outcome.fate, ended.outcome.starts) == ("requeue", starts)
+    assert (ended.verdict["outcome"], ended.exit_code) == ("busy", RunExit.BUSY)
+    assert (ended.verdict["hook_exit"], ended.verdict["refused"]) == (2, False)
+    assert ended.verdict["sentence"].startswith("node node1: ")
+    assert "try again when other jobs have ended" in ended.verdict["sentence"]
+    assert len(job.errors.splitlines()) == starts
+    bystander.untouched()
