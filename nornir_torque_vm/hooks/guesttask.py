@@ -47,8 +47,9 @@ def enter(way: WayIn, task: MomTask, at: str, shell: Child | None) -> Child:
     :raises StateError: the guest does not take it.
     """
     if shell is None:
-        program = as_bytes(entry.connected_program(build_entry(way.handover, task, at)))
-        return way.start_connected(program, at, terminal=task.terminal)
+        made = build_entry(way.handover, task, at)
+        program = as_bytes(entry.connected_program(made))
+        return way.start_connected(program, at, terminal=task.terminal, x11=made.x11)
     try:
         shell.write(as_bytes(entry.entry_program(build_entry(way.handover, task, at))))
     except BaseException:
@@ -75,6 +76,7 @@ def build_entry(handover: HandOver, task: MomTask, at: str) -> Entry:
         environment=entry.job_environment(os.environ, guests),
         cwd=os.getcwd(),  # noqa: PTH109 - each task would pay for pathlib
         umask=umask,
+        x11=task.terminal and entry.has_x11(os.environ),
     )
 
 

@@ -28,6 +28,8 @@ SIDE_CALL_SECONDS = 20.0
 """Limit for asking the guest something beside the job."""
 _KEPT = ("PATH", "TERM", "LANG")
 """Of the job's variables, those for ssh: its LD_LIBRARY_PATH is for other programs."""
+_FOR_X11 = ("DISPLAY", "HOME")
+"""What ssh needs besides: xauth finds the key of the display in the home, where the MOM has put it."""
 _DIAL = shlex.join((sys.executable, "-I", "-S", f"{__file__.rpartition('/')[0]}/dial.py"))
 """What connects in ssh's place, see :mod:`~nornir_torque_vm.hooks.dial`."""
 
@@ -82,32 +84,34 @@ class WayIn:
         proxy = f"ProxyCommand={_DIAL.replace('%', '%%')} %h %p"
         more = ("-o", "LogLevel=QUIET", "-o", "ProxyUseFdpass=yes", "-o", proxy)
         argv = self.argv(command, *(options or ("-T",)), *more)
-        env = {name: os.environ[name] for name in _KEPT if name in os.environ}
+        kept = (*_KEPT, *(_FOR_X11 if "-Y" in options else ()))
+        env = {name: os.environ[name] for name in kept if name in os.environ}
         return Child(argv, env, PASSED_ON, stdin=stdin, stdout=stdout, stderr=stderr)
 
-    def start_connected(self, program: bytes, at: str, *, terminal: bool) -> Child:
+    def start_connected(self, program: bytes, at: str, *, terminal: bool, x11: bool) -> Child:
         """Upload a program, and start it with our standard input, over one connection.
 
         ssh has to meet itself at a socket for that; its directory is gone when the program runs.
 
         :param at: see :func:`~nornir_torque_vm.render.entry.place`.
+        :param x11: whether to forward it. Trusted, as the MOM's display is for a job on the node.
         :raises StateError: the guest did not take the program.
         """
         from nornir_torque_vm.render import entry
 
         folder = f"/tmp/torque-vm-{os.getpid()}-{os.urandom(4).hex()}"  # noqa: S108 - of an unguessable name
         os.mkdir(folder, 0o700)  # noqa: PTH102 - each task would pay for pathlib
-        shared = f"ControlPath={folder}/ssh"
+        more = ("-o", f"ControlPath={folder}/ssh", *(["-Y"] if x11 else []))
         try:
             upload = self.start(
-                entry.upload_command(at), "-T", "-M", "-o", shared,
+                entry.upload_command(at), "-T", "-M", *more,
                 stdin=PIPE, stdout=PIPE,
             )  # fmt: skip
             upload.write(program)
             if not upload.read_line():
                 raise self.broken(None)
             mode = "-tt" if terminal else "-T"
-            process = self.start(entry.uploaded_command(at), mode, "-o", shared)
+            process = self.start(entry.uploaded_command(at), mode, *more)
             upload.read_line()
         finally:
             with contextlib.suppress(FileNotFoundError):

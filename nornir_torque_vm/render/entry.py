@@ -26,6 +26,11 @@ HOSTFILES = ("OMPI_MCA_orte_default_hostfile", "PRTE_MCA_prte_default_hostfile")
 """By which Open MPI (up to 4, and from 5) finds the nodefile; others look for PBS_NODEFILE themselves."""
 _SSHD = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_PUBKEYINFO", "SSH_ORIGINAL_COMMAND")
 """What a guest's sshd adds to the environment, and no job on a node has."""
+_OF_DISPLAY = ("DISPLAY", "XAUTHORITY")
+
+_DISPLAY = re.compile(r"localhost:([0-9]{1,4})\.[0-9]+")
+_FIRST_DISPLAY = 50
+"""Of those that a MOM forwards (``X11OFFSET`` in TORQUE's ``port_forwarding.h``); sshd's begin at 10."""
 
 PATIENCE = 600
 """Tenths of a second for which a signal waits for its task."""
@@ -55,6 +60,8 @@ class Entry(NamedTuple):
     environment: Mapping[str, str]
     cwd: str
     umask: int
+    x11: bool = False
+    """Whether ssh forwards X11, so that ``DISPLAY`` is the guest's own; needs a connection."""
 
 
 _AS_ONE = """\
@@ -79,6 +86,9 @@ exit $status"""
 """A signal ends the shell at once; what it started may be in a trap, and its words still count. Then the rest
 of the session is ended, as a MOM does it, and whatever would keep ssh waiting by holding the task's output:
 if that is a pipe, it is this connection's alone."""
+
+_NO_DISPLAY = """\
+[ "$DISPLAY" ] || echo "torque-vm: no X11 here: the guest's sshd does not allow it, or finds no xauth" >&2"""
 
 
 def place(job_slug: str, task: str) -> str:
@@ -116,6 +126,7 @@ def connected_program(entry: Entry) -> str:
     at = quote(entry.place)
     lines = [
         *_prepare(entry, entry.files),
+        *([_NO_DISPLAY] if entry.x11 else []),
         "trap : INT QUIT TERM HUP",
         f"echo $$ >{at}.pid",
         _command(entry),
@@ -123,6 +134,12 @@ def connected_program(entry: Entry) -> str:
         "exit $status",
     ]
     return "\n".join(lines) + "\n"
+
+
+def has_x11(environment: Mapping[str, str]) -> bool:
+    """Whether a MOM forwards X11 to this task: an interactive job's shell, after ``qsub -X``."""
+    found = _DISPLAY.fullmatch(environment.get("DISPLAY", ""))
+    return found is not None and int(found[1]) >= _FIRST_DISPLAY
 
 
 def upload_command(at: str) -> str:
@@ -190,7 +207,7 @@ def _prepare(entry: Entry, files: Sequence[File]) -> list[str]:
         *(
             f"export {name}={quote(value)}"
             for name, value in entry.environment.items()
-            if _NAME.fullmatch(name)
+            if _NAME.fullmatch(name) and not (entry.x11 and name in _OF_DISPLAY)
         ),
         f"cd {quote(entry.cwd)} 2>/dev/null || cd || exit 125",
         f"umask {entry.umask:04o}",

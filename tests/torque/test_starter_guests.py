@@ -108,10 +108,10 @@ class TestBatch:
         assert [output(site, job) for job in done] == [f"j{prefix}-{n}-r0 {n} 1\n" for n in (1, 2)]
 
     def test_a_deleted_job_is_told_in_its_guest_and_ends_by_the_signal(self, site: Lab) -> None:
-        """Its trap runs, and its words arrive."""
+        """Its trap runs, and its words arrive; the way into an emulated guest may take more than 2 s."""
         job = submit(site, "trap 'echo trapped; exit 9' TERM; echo ready; while :; do sleep 0.2; done")
         await_output(site, job, "ready")
-        assert delete(site, job).returncode == 0
+        assert delete(site, job, "-W", "30").returncode == 0
         done = wait_for_state(site, job, seconds=BOOT)
         assert done["exit_status"] == "271"
         assert output(site, done).split() == ["ready", "trapped"]
@@ -148,8 +148,9 @@ class TestBatch:
 
 class TestInteractive:
     @contextlib.contextmanager
-    def terminal(self, site: Lab, *more: str) -> Iterator[tuple[Terminal, str]]:
-        with Terminal(site, ["qsub", "-I", *words("node1"), *more]) as terminal:
+    def terminal(self, site: Lab, *more: str, display: str = "") -> Iterator[tuple[Terminal, str]]:
+        variables = [f"DISPLAY={display}"] if display else []
+        with Terminal(site, ["env", *variables, "qsub", "-I", *words("node1"), *more]) as terminal:
             found = re.search(r"job (\S+) ready", terminal.expect(" ready", BOOT))
             assert found
             yield terminal, found[1]
@@ -193,6 +194,30 @@ class TestInteractive:
                 assert f"j{number(job)}-r0" in terminal.text
         finally:
             site.run(HEAD, ["umount", "/bin/hostname"])
+
+    def test_a_signal_that_its_shell_ignores_does_not_end_it(self, site: Lab) -> None:
+        """As on a node: ssh, which would end by it, does not get it."""
+        with self.terminal(site) as (terminal, job):
+            terminal.expect("$ ", BOOT)
+            user_run(site, ["qsig", "-s", "SIGTERM", job])
+            time.sleep(2)
+            terminal.send("echo goes:on$(hostname)\n")
+            terminal.expect(f"goes:onj{number(job)}-r0", BOOT)
+
+    def test_a_display_that_the_guest_cannot_use_is_told_in_one_line(self, site: Lab) -> None:
+        """``qsub -X``; the micro guest has no xauth. The node's display is not its own."""
+        user_run(site, ["xauth", "-q", "add", "unix:20.0", "MIT-MAGIC-COOKIE-1", "0" * 32])
+        site.run("node1", ["sysctl", "-q", "net.ipv6.conf.lo.disable_ipv6=0"])
+        site.run("node1", ["ip", "address", "replace", "::1/128", "dev", "lo"])  # else a MOM gives no display
+        with self.terminal(site, "-X", display="localhost:20.0") as (terminal, _):
+            said = terminal.expect("$ ", BOOT).splitlines()
+            assert (
+                said.count("torque-vm: no X11 here: the guest's sshd does not allow it, or finds no xauth")
+                == 1
+            )
+            terminal.send("echo display:${DISPLAY:-none}:$?\n")
+            terminal.expect("display:none:0", BOOT)
+        site.run("node1", ["sysctl", "-q", "net.ipv6.conf.lo.disable_ipv6=1"])
 
     def test_a_deleted_one_ends(self, site: Lab) -> None:
         """Whatever is typed at that moment; and no directory of ssh's socket is left on the node."""

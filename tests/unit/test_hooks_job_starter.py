@@ -313,6 +313,23 @@ def test_an_interactive_job_has_its_terminal(start: Start, terminal: int) -> Non
     assert "\n/bin/bash -l -c true\n" in start.read("stdin")
 
 
+@pytest.mark.parametrize(
+    ("display", "forwarded"), [("localhost:50.0", True), ("localhost:10.0", False), ("", False)]
+)
+def test_x11_goes_on_into_the_guest_where_the_mom_forwards_it(
+    start: Start, terminal: int, display: str, *, forwarded: bool
+) -> None:
+    """``qsub -X``. A display that came with ``-V`` leads nowhere here, and stays what it is in the guest."""
+    start.play(job='env >"$PLAY/env"')
+    environment = start.environment(PBS_ENVIRONMENT="PBS_INTERACTIVE", DISPLAY=display, XAUTHORITY="/x")
+    subprocess.run(start.argv(), stdin=terminal, env=environment, check=True, timeout=30)
+    assert start.read("argv").splitlines().count("-Y") == 2 * forwarded  # who shares a connection, and whose
+    names = {line.partition("=")[0] for line in start.read("env").splitlines()}
+    assert ({"DISPLAY", "HOME"} <= names, "XAUTHORITY" in names) == (forwarded, False)
+    assert ("export DISPLAY=" in start.read("stdin")) is not forwarded
+    assert ("export XAUTHORITY=/x\n" in start.read("stdin")) is not forwarded
+
+
 def test_an_interactive_job_whose_guest_is_gone_is_told(start: Start, terminal: int) -> None:
     """And no directory stays behind."""
     start.play(upload="exit 255")

@@ -263,6 +263,38 @@ def test_bashs_functions_reach_the_job(tmp_path: Path) -> None:
     assert execute(["sh"], made).stdout == b"it's me\n"
 
 
+@pytest.mark.parametrize(
+    ("display", "said"),
+    [
+        ("localhost:11.0", b"localhost:11.0:/home/x\n"),
+        ("", b"torque-vm: no X11 here: the guest's sshd does not allow it, or finds no xauth\n:/home/x\n"),
+    ],
+)
+def test_a_forwarded_display_is_the_guests_own_or_missed_in_one_line(
+    shell: list[str], tmp_path: Path, display: str, said: bytes
+) -> None:
+    """The display that the MOM made is on the node, and so is the file with its key."""
+    program = connected_program(
+        make(
+            tmp_path, "", argv=["sh", "-c", 'echo "$DISPLAY:$XAUTHORITY"'], login=False, files=[], x11=True,
+            environment={"PATH": "/usr/bin:/bin", "DISPLAY": "localhost:50.0", "XAUTHORITY": "/node"},
+        )
+    )  # fmt: skip
+    file = tmp_path / "program"
+    file.write_text(program)
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "XAUTHORITY": "/home/x",
+        "DISPLAY": display,
+    }
+    done = subprocess.run(
+        [*shell, str(file)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=20,
+        check=True,
+    )  # fmt: skip
+    assert done.stdout == said
+
+
 def test_the_jobs_counts_are_those_of_its_guests() -> None:
     """PBS_NP and friends describe the VM nodefile; what describes the node stays behind."""
     found = job_environment({"PATH": "/bin", "HOME": "/h", "TMPDIR": "/t", "PBS_NP": "9"}, {"a": 2, "b": 2})
