@@ -1,0 +1,205 @@
+"""Hooks that are really killed, on nodes with a libvirtd: what is left goes, and goes from every node.
+
+The guests are paused, so that this is fast. ``tests/unit/test_killed_hooks.py`` tries every event on the test
+driver; here are those around which libvirtd, files and other nodes change.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from driving import command, leftovers, shell, wait_for
+
+from nornir_torque_vm.driver.deploy import deploy_hooks
+from nornir_torque_vm.errors import StateError, TorqueVMError
+from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.request import parse_request
+from nornir_torque_vm.runstate.handover import HandOver
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
+
+JOB = "71.head"
+PROGRAM = Path(__file__).with_name("killed_hook.py")
+EVENTS = "/root/events"
+PROLOGUE = (
+    "_acquire: fcntl.flock",
+    "job_lock: os.truncate",
+    "rename plan.json",
+    "rename keys.json",
+    r"virStoragePool.createXML tvm-71-a\d+-r0-.*qcow2",
+    r"virStoragePool.createXML tvm-71-a\d+-r1-.*seed",
+    r"virStorageVol.upload tvm-71-a\d+-r0",
+    "virStream.send",
+    r"virConnect.createXML tvm-71-a\d+-r0",
+    r"virConnect.createXML tvm-71-a\d+-r1",
+    "hand_over.hand_over .*virStoragePool.createXML",
+    "hand_over.hand_over .*virStorageVol.upload",
+    "rename addresses.json",
+    "rename handover.json",
+    "RootDir.move: os.rename",
+    "rename report.json",
+    "job_lock > .*os.remove",
+    "rename verdict.json",
+)
+"""Events of the prologue, as regular expressions: it is killed before the first that matches."""
+EPILOGUE = (
+    "_acquire: fcntl.flock",
+    "job_lock: os.truncate",
+    r"virDomain.destroy tvm-71-a\d+-r0",
+    r"virDomain.destroy tvm-71-a\d+-r1",
+    r"virStorageVol.delete tvm-71-a\d+-r0.*seed",
+    r"virStorageVol.delete tvm-71-a\d+-r0.*qcow2",
+    r"virStorageVol.delete tvm-71-a\d+-r1.*seed",
+    r"virStorageVol.delete tvm-71-a\d+-r1.*qcow2",
+    "rename teardown.json",
+    "forget_job.*virStorageVol.delete",
+    "forget > .*os.remove 71.head",
+    "os.remove plan.json",
+    "os.remove keys.json",
+    "os.rmdir",
+    "job_lock > .*os.remove",
+)
+
+
+class Stage:
+    """A lab, and one job in it whose hooks are run by hand."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def path(self, node: str, inside: str) -> Path:
+        return self.lab.root(node) / inside.lstrip("/")
+
+    def hook(self, module: str, *words: str, node: str = "node1", at: str = "") -> list[str]:
+        """Run a hook's module, and kill it at an event; the events that there were."""
+        events = self.path(node, EVENTS)
+        events.unlink(missing_ok=True)
+        argv = [sys.executable, "-I", str(PROGRAM), EVENTS, at, f"nornir_torque_vm.{module}", *words]
+        done = self.lab.run(node, argv, env={"PBS_NODEFILE": "/root/nodefile"}, seconds=300, check=False)
+        expected = (-signal.SIGKILL, 128 + signal.SIGKILL) if at else (0,)
+        assert done.returncode in expected, f"{done.returncode}: {done.stderr}"
+        return events.read_text().splitlines()
+
+    def mark(self) -> None:
+        """The shell parts of the prologues."""
+        for node in self.lab.node_names:
+            shell(self.lab, node, f"cd /run/torque-vm && touch markers/{JOB} && rm -f handover/{JOB}")
+
+    def prologue(self, at: str = "") -> list[str]:
+        """A first attempt, so that events are named alike in every run."""
+        self.mark()
+        shell(self.lab, "node1", f"rm -rf /var/log/torque-vm/{JOB}.*")
+        other = parse_request(["vcpus=1,ram=32M"]).encode()
+        resources = f"nodes=2,other={other}"
+        return self.hook("hooks.prologue", JOB, "alice", "alice", "j", resources, "batch", "", "/no", at=at)
+
+    def epilogue(self, at: str = "") -> list[str]:
+        words = (JOB, "alice", "alice", "j", "0", "", "", "batch", "", "0", "/no")
+        return self.hook("hooks.epilogue", *words, at=at)
+
+    def everything(self) -> dict[str, list[str]]:
+        """What there is of jobs on each node: guests, their emulators, volumes, every file of run state."""
+        found = leftovers(self.lab)
+        for node in self.lab.node_names:
+            top = self.path(node, "/run/torque-vm")
+            more = [
+                str(path.relative_to(top)) for path in top.rglob("*") if len(path.relative_to(top).parts) > 1
+            ]
+            more += [path.name for path in top.iterdir() if path.name == "reaper.json" or path.name[0] == "."]
+            more += [f"emulator {pid}" for pid in self.emulators(node)]
+            if more:
+                found.setdefault(node, []).extend(sorted(more))
+        return found
+
+    def emulators(self, node: str) -> list[str]:
+        """Process ids of the guests on a node."""
+        return shell(self.lab, node, "pgrep -f '[q]emu-system.*guest=tvm-' || true").split()
+
+    def enters(self) -> bool:
+        """Whether the starter would enter guests, which are all there then; else it refuses."""
+        for node in self.lab.node_names:
+            assert self.path(node, f"/run/torque-vm/markers/{JOB}").exists(), f"bare metal on {node}"
+        try:
+            HandOver.from_json(self.path("node1", f"/run/torque-vm/handover/{JOB}").read_bytes())
+        except (FileNotFoundError, StateError):
+            return False
+        assert all(self.emulators(node) for node in self.lab.node_names)
+        return True
+
+
+@pytest.fixture
+def stage(lab: Lab) -> Iterator[Stage]:
+    """Nodes with the directories that the shell parts of hooks make; cleared afterwards."""
+    made = Stage(lab)
+    for node in lab.node_names:
+        shell(lab, node, "mkdir -p /run/torque-vm/markers /run/torque-vm/handover")
+        deploy_hooks(lab.root(node))
+    made.path("node1", "/root/nodefile").write_text("".join(f"{node}\n" for node in lab.node_names))
+    yield made
+    command(lab, "destroy", *lab.node_names, "--all")
+    for node in lab.node_names:
+        shell(lab, node, f"rm -rf {EVENTS} /root/nodefile /run/torque-vm/*/*")
+
+
+def chosen(points: Sequence[str], events: Sequence[str]) -> list[str]:
+    """The first event for each point.
+
+    :raises AssertionError: there is none: the hook does something else than it did.
+    """
+    found = [next((event for event in events if re.search(point, event)), "") for point in points]
+    assert all(found), [point for point, event in zip(points, found, strict=True) if not event] + list(events)
+    assert len(set(found)) >= 12
+    return found
+
+
+def each(stage: Stage, events: Sequence[str], run: Callable[[str], object]) -> None:
+    """Do something for each event, and start the next from nothing; afterwards tell all that went wrong."""
+    wrong = []
+    for event in events:
+        try:
+            run(event)
+            wait_for(lambda: stage.everything() == {}, 20)
+        except (AssertionError, TorqueVMError, TimeoutError) as error:
+            wrong.append(f"killed at {event}\n    {error or stage.everything()}")
+            stage.epilogue()
+    assert not wrong, "\n".join(wrong)
+
+
+def points_of_prologue(stage: Stage) -> list[str]:
+    """The events to kill the prologue at, from a run that nothing happens to."""
+    events = stage.prologue()
+    assert stage.enters()
+    stage.epilogue()
+    assert stage.everything() == {}
+    return chosen(PROLOGUE, events)
+
+
+def test_the_epilogue_alone_removes_what_a_killed_prologue_left(stage: Stage) -> None:
+    """And until then the starter refuses the job, or enters guests that are there."""
+    entered = set()
+
+    def run(event: str) -> None:
+        stage.prologue(at=event)
+        entered.add(stage.enters())
+        stage.epilogue()
+
+    each(stage, points_of_prologue(stage), run)
+    assert entered == {True, False}
+
+
+def test_a_second_epilogue_removes_what_a_killed_one_left(stage: Stage) -> None:
+    """As if there had been no first."""
+    stage.prologue()
+    events = chosen(EPILOGUE, stage.epilogue())
+
+    def run(event: str) -> None:
+        stage.prologue()
+        stage.epilogue(at=event)
+        stage.epilogue()
+
+    each(stage, events, run)
