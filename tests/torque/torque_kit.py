@@ -185,7 +185,12 @@ def signal_mom(lab: Lab, node: str, name: str) -> None:
 
 
 def start_mom(lab: Lab, node: str, *options: str) -> None:
-    """Start a MOM again after its end, as a site would; the lab takes the node for healthy again."""
+    """Start a MOM again after its end, as a site would; the lab takes the node for healthy again.
+
+    One that was killed may take a moment to go, and has the lock so long.
+    """
+    before = lab.root(node) / "proc" / str(mom_pid(lab, node))
+    eventually(lambda: not before.exists())
     lab.run(node, ["pbs_mom", *options])
     (lab.root(node) / EXITED[1:] / "pbs_mom").unlink(missing_ok=True)
 
