@@ -278,7 +278,8 @@ def test_tasks_run_beside_the_job_and_end_with_it(nodes: Nodes) -> None:
     with pytest.raises(LabError, match="has no slot 4"):
         job.task(["/bin/true"], 4)
     ended: list[int | str] = []
-    endless = threading.Thread(target=lambda: ended.append(job.task(["/bin/sleep", "600"], 0).outcome))
+    sleep = ["/bin/sleep", "600"]
+    endless = threading.Thread(target=lambda: ended.append(job.task(sleep, 0).outcome), daemon=True)
     endless.start()
     (nodes.user_home / "go").touch()
     thread.join(30)
