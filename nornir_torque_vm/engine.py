@@ -37,6 +37,7 @@ from nornir_torque_vm.tasks import (
     forget_job,
     hand_over,
     list_guests,
+    mount_files,
     publish_roster,
     survey,
 )
@@ -115,7 +116,7 @@ class Engine:
         return facts, Report.from_results(results)
 
     def boot(self, plan: Plan, keys: JobKeys, *, base: Inventory | None = None, **parameters: Any) -> Boot:
-        """Bring every guest of the plan from nothing to healthy, then introduce the guests to each other.
+        """Bring every guest of the plan from nothing to healthy, to its user's files and to the others.
 
         :param base: an administrator's own inventory, whose connection options for nodes count.
         :param parameters: for the task ``boot_guest``.
@@ -123,7 +124,9 @@ class Engine:
         inventory = build_inventory(plan, self.settings, keys=keys, base=base)
         reports = [Report.from_results(self.run(inventory, boot_guest, role="guest", **parameters))]
         addresses = {guest.name: inventory.hosts[guest.name].hostname or "" for guest in plan.guests}
-        if reports[0].ok and not parameters.get("probe"):
+        if reports[0].ok and plan.user_dirs and not parameters.get("probe"):
+            reports.append(Report.from_results(self.run(inventory, mount_files, role="guest")))
+        if reports[-1].ok and not parameters.get("probe"):
             introduced = self.run(inventory, publish_roster, role="guest", addresses=addresses)
             reports.append(Report.from_results(introduced))
         return Boot(Report.combined(reports), addresses)

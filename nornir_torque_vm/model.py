@@ -134,6 +134,26 @@ class NodeFacts:
     """What guests that are there hold for themselves."""
 
 
+class UserFiles(enum.StrEnum):
+    """How guests reach their user's files; the setting ``user_files``."""
+
+    NONE = "none"
+    NFS = "nfs"
+    NINE_P = "9p"
+    VIRTIOFS = "virtiofs"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class UserDir:
+    """A directory that guests have at the path it has on the nodes.
+
+    ``source`` is ``SERVER:/EXPORT`` for NFS, else the name under which the guest finds the device.
+    """
+
+    path: str
+    source: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Image:
     """A base image in the pool. ``virtual_size`` in bytes, 0 when not known."""
@@ -145,6 +165,8 @@ class Image:
     distro: Distro = Distro.DEBIAN
     backing: tuple[str, ...] = ()
     """Paths of the images it builds on, all of its format, the topmost first; mostly none."""
+    own: bool = False
+    """Whether it is the job owner's own, so that the owner is root in its guests."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -204,6 +226,8 @@ class Plan:
     nodes: tuple[Node, ...]
     guests: tuple[Guest, ...]
     image: Image
+    user_files: UserFiles = UserFiles.NONE
+    user_dirs: tuple[UserDir, ...] = ()
 
     def on(self, node: str) -> tuple[Guest, ...]:
         """The guests on ``node``, by rank."""

@@ -12,6 +12,7 @@ PHASES: Mapping[str, str] = MappingProxyType(
         "start_guest": "start",
         "discover_address": "address",
         "check_health": "health",
+        "mount_files": "files",
         "publish_roster": "roster",
         "hand_over": "hand-over",
         "destroy": "destroy",

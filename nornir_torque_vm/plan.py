@@ -31,11 +31,14 @@ from nornir_torque_vm.model import (
     Placement,
     Plan,
     Shape,
+    UserDir,
+    UserFiles,
 )
 from nornir_torque_vm.pinfile import PinMap
 from nornir_torque_vm.placement import placed, processors_for_guests, wish_of
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.sizes import UNITS, format_size
+from nornir_torque_vm.userfiles import files_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,6 +75,7 @@ def make_plan(
     :raises BusyError: there would be room if there were no guests of other jobs.
     :raises InventoryError: no node, or one on which the site has switched VM jobs off.
     :raises SettingsError: the settings keep all of a node for its own system.
+    :raises TorqueVMError: what :func:`~nornir_torque_vm.userfiles.files_for` raises.
 
     When several nodes object, what no other attempt can mend comes first: the user's mistakes on
     any node, then the site's, then lack of room.
@@ -86,6 +90,7 @@ def make_plan(
         arch=_asked(request.arch, settings.arch_default),
         domain_type=_DOMAIN_TYPES[_asked(request.hypervisor, settings.hypervisor_default)],
     )
+    user_files, user_dirs = files_for(settings, job.owner, image)
     known = [facts[node.name] for node in nodes if node.name in facts] if facts else []
     for check in (_check_arch, _check_size, _check_domain_type, _check_room):
         for fact in known:
@@ -99,7 +104,7 @@ def make_plan(
         if offer is not None:
             here = placed(job, node, here, offer, wish_of(request, settings, pins), settings)
         guests += here
-    return Plan(job=job, nodes=tuple(nodes), guests=tuple(guests), image=image)
+    return Plan(job, tuple(nodes), tuple(guests), image, user_files, user_dirs)
 
 
 def plan_to_json(plan: Plan) -> str:
@@ -255,7 +260,12 @@ def _mib(size: int) -> str:
 
 
 def _plan(
-    job: dict[str, Any], nodes: list[dict[str, Any]], guests: list[dict[str, Any]], image: dict[str, Any]
+    job: dict[str, Any],
+    nodes: list[dict[str, Any]],
+    guests: list[dict[str, Any]],
+    image: dict[str, Any],
+    user_files: str,
+    user_dirs: list[dict[str, Any]],
 ) -> Plan:
     """Build the values from what JSON holds; an unknown or missing key is a ``TypeError``."""
     owner = job["owner"]
@@ -268,6 +278,8 @@ def _plan(
             for guest in guests
         ),
         image=Image(**{**image, "distro": Distro(image["distro"]), "backing": tuple(image["backing"])}),
+        user_files=UserFiles(user_files),
+        user_dirs=tuple(UserDir(**one) for one in user_dirs),
     )
 
 

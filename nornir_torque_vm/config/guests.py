@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.kinds import AbsPath, Bool, Int, Text
+from nornir_torque_vm.config.kinds import AbsPath, Bool, Choice, Int, Text
+from nornir_torque_vm.config.listkinds import Many
 from nornir_torque_vm.keys import DISTRO, IMAGE_NAME, KEYS
-from nornir_torque_vm.model import Distro
+from nornir_torque_vm.model import Distro, UserFiles
 
 OWN_IMAGES_PENDING = "nodes refuse images outside the pool still"
 """Why a user's own image, which a site may allow, has no effect yet."""
+_DIRECTORY = r"(/(?!\.\.?(?:/|=|$))[^/\s,=\0-\x1f\x7f]+)+"
+"""An absolute path other than ``/``, without ``.``, ``..``, blanks, commas or ``=``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,27 @@ class GuestSettings:
         "whether guests get addresses computed from node and slot, without a DHCP server",
         aliases=("custom_ip_mapping",),
         pending="guests get their addresses by DHCP always",
+    )
+    user_files: UserFiles = setting(  # noqa: RUF009 - it returns a dataclass field
+        Choice({kind.value: kind for kind in UserFiles}),
+        UserFiles.NONE,
+        "how guests get the home directory of their user: not at all, from a file server (nfs), or from "
+        "their node with the user's rights (9p) or with root's (virtiofs)",
+    )
+    work_dirs: tuple[str, ...] = setting(
+        Many(Text(_DIRECTORY, "an absolute path")),
+        (),
+        "directories that guests get beside the home, at the path they have on the nodes",
+    )
+    nfs_sources: tuple[str, ...] = setting(
+        Many(Text(rf"[A-Za-z0-9][A-Za-z0-9.-]*:{_DIRECTORY}={_DIRECTORY}", "SERVER:/EXPORT=/DIRECTORY")),
+        (),
+        "where directories come from with user_files = nfs, those below them too",
+    )
+    nfs_options: str = setting(
+        Text(r"[a-z0-9_]+(=[A-Za-z0-9_.:-]+)?(,[a-z0-9_]+(=[A-Za-z0-9_.:-]+)?)*", "options of mount"),
+        "vers=4.2",
+        "options with which guests mount by NFS, beside nosuid and nodev",
     )
     template_dir: str = setting(
         AbsPath(empty=True), "", "directory whose templates go before the built-in ones; empty: none"

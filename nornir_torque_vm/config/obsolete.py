@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _OWN = "was a variable of the earlier system's own"
 _LOG = "has no counterpart: the events of every job are kept in history_dir"
-_NFS = "has no counterpart: guests mount what their image mounts"
+_NFS = "became part of nfs_sources, each with the directory of the nodes that it is"
 _ONE_DEADLINE = "has no counterpart: one deadline holds for everything, timeout"
 _IN_IMAGE = "has no counterpart: it belongs into the image"
 

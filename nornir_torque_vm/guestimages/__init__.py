@@ -1,8 +1,9 @@
 """Guest images for labs and tests, built on this machine from Debian's packages.
 
 ``micro`` is a kernel, busybox and dropbear in 20 MB, ready in seconds even under pure emulation;
-``debian`` is a real Debian 12 with systemd and cloud-init. Both are complete disks that any BIOS
-boots, so they take the same road through overlay, seed and libvirt as a site's own image.
+``micro-files`` is the same for guests with their user's files; ``debian`` is a real Debian 12 with systemd
+and cloud-init. All are complete disks that any BIOS boots, so they take the same road through overlay,
+seed and libvirt as a site's own image.
 
 ::
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from nornir_torque_vm.guestimages.recipe import Recipe
     from nornir_torque_vm.guestimages.store import Store
 
-NAMES = ("micro", "debian")
+NAMES = ("micro", "micro-files", "debian")
 """The images there are recipes for."""
 
 LOCK_SECONDS = 1800.0
@@ -82,11 +83,18 @@ def recipe_of(name: str) -> Recipe:
         from nornir_torque_vm.guestimages import micro
 
         return micro.RECIPE
+    if name == "micro-files":
+        from nornir_torque_vm.guestimages import micro
+
+        return micro.FILES_RECIPE
     if name == "debian":
         from nornir_torque_vm.guestimages import debian
 
         return debian.RECIPE
-    raise ImageBuildError(f"there is no recipe for an image {name!r}", hint=f"there is {' and '.join(NAMES)}")
+    *names, last = NAMES
+    raise ImageBuildError(
+        f"there is no recipe for an image {name!r}", hint=f"there are {', '.join(names)} and {last}"
+    )
 
 
 def _build_locked(recipe: Recipe, store: Store, tell: Callable[[str], None], *, force: bool) -> Path:

@@ -2,11 +2,15 @@
 
 What it does after the kernel stands in ``micro_root/init``. It is meant for fast loops: the same
 seed, the same ssh, the same signs of readiness as a real image, in a fraction of the time.
+
+``micro-files`` is the same with Debian's other kernel and the modules that mount users' files: the cloud
+kernel has no 9p, and the modules for NFS would make each boot of ``micro`` longer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nornir_torque_vm.errors import ImageBuildError
@@ -15,6 +19,7 @@ from nornir_torque_vm.guestimages.recipe import HERE, Product, Recipe, Workplace
 from nornir_torque_vm.guestimages.tool import run
 
 KERNEL = "linux-image-cloud-amd64"
+FILES_KERNEL = "linux-image-amd64"
 PACKAGES = (
     "busybox-static", "dropbear-bin",
     "libc6", "libcrypt1", "libgmp10", "libtomcrypt1", "libtommath1", "zlib1g",
@@ -35,6 +40,13 @@ MODULES = {
     "MODULES_LATE": ("virtio_console", "button", "evdev", "pvpanic_mmio"),
 }
 """Variable of init → the modules it loads at that point."""
+FILES_MODULES = {
+    **MODULES,
+    "MODULES_9p": ("9pnet_virtio", "9p"),
+    "MODULES_nfs4": ("nfsv4",),
+    "MODULES_virtiofs": ("virtiofs",),
+}
+"""The same for ``micro-files``; ``modprobe`` there loads what is named after its argument."""
 
 KERNEL_ARGUMENTS = "console=ttyS0 quiet cryptomgr.notests no_timer_check"
 """Without the crypto self-tests the kernel is 0.3 s faster under emulation; nothing else on its command
@@ -49,13 +61,16 @@ _EXECUTABLE = ("init", "bin/", "usr/bin/", "usr/sbin/", "etc/acpi/", "usr/lib/mi
 _TIMEOUT = 120.0
 
 
-def packages() -> tuple[apt.Package, ...]:
+def packages(kernel: str) -> tuple[apt.Package, ...]:
     """What the image would be made of now."""
-    return apt.candidates([apt.kernel_package(KERNEL), *PACKAGES])
+    return apt.candidates([apt.kernel_package(kernel), *PACKAGES])
 
 
-def make(place: Workplace) -> Product:
-    """Build the image in ``place``."""
+def make(place: Workplace, loaded: Mapping[str, tuple[str, ...]]) -> Product:
+    """Build the image in ``place``.
+
+    :param loaded: the modules it has, as :data:`MODULES`.
+    """
     place.progress("micro: fetching packages")
     system = place.directory / "system"
     apt.unpack(apt.fetch(place.packages, place.downloads), system)
@@ -63,7 +78,7 @@ def make(place: Workplace) -> Product:
 
     place.progress("micro: making the initramfs")
     plain, packed = place.directory / "initramfs.cpio", place.directory / "initramfs"
-    plain.write_bytes(cpio.archive(initramfs(system)))
+    plain.write_bytes(cpio.archive(initramfs(system, loaded)))
     # lz4 and an uncompressed qcow2 are the fastest to boot: gzip, zstd and qcow2's own compression save
     # up to 4 MB and cost up to 0.4 s of each boot. -l: the old frame format, the only one the kernel unpacks.
     run(["lz4", "-l", "-9", "--force", "--quiet", plain, packed], timeout=_TIMEOUT)
@@ -77,10 +92,11 @@ def make(place: Workplace) -> Product:
     return Product(image, {"vmlinuz": kernel, "initramfs": packed})
 
 
-def initramfs(system: Path) -> list[cpio.Entry]:
+def initramfs(system: Path, loaded: Mapping[str, tuple[str, ...]]) -> list[cpio.Entry]:
     """All of the guest's root file system.
 
     :param system: directory the packages are unpacked in.
+    :param loaded: as for :func:`make`.
     """
     own = list(_own_files())
     taken = {Path(entry.path).name for entry in own}
@@ -88,7 +104,7 @@ def initramfs(system: Path) -> list[cpio.Entry]:
     applets = run([busybox, "--list"], timeout=_TIMEOUT).split()
     return [
         *own,
-        *_modules(system),
+        *_modules(system, loaded),
         *_programs(system),
         # Debian's busybox gives its root rights up at once, except in ping and su, which need them.
         cpio.file("bin/busybox", busybox.read_bytes(), 0o4755),
@@ -108,7 +124,7 @@ def _own_files() -> Iterator[cpio.Entry]:
             yield cpio.file(name, path.read_bytes(), 0o755 if name.startswith(_EXECUTABLE) else 0o644)
 
 
-def _modules(system: Path) -> Iterator[cpio.Entry]:
+def _modules(system: Path, loaded: Mapping[str, tuple[str, ...]]) -> Iterator[cpio.Entry]:
     files = {modules.canonical(path.stem): path for path in (system / "lib/modules").rglob("*.ko")}
 
     def read(name: str) -> bytes:
@@ -116,7 +132,7 @@ def _modules(system: Path) -> Iterator[cpio.Entry]:
             raise ImageBuildError(f"the kernel package has no module {name}")
         return files[name].read_bytes()
 
-    lists = {variable: modules.load_order(wanted, read) for variable, wanted in MODULES.items()}
+    lists = {variable: modules.load_order(wanted, read) for variable, wanted in loaded.items()}
     script = "".join(f'{variable}="{" ".join(order)}"\n' for variable, order in lists.items())
     yield cpio.file("usr/lib/micro/modules.sh", script.encode())
     for name in sorted({name for order in lists.values() for name in order}):
@@ -142,10 +158,18 @@ def _only(directory: Path, pattern: str) -> Path:
     return found[0]
 
 
+_SOURCES = ("micro.py", "micro_root", "cpio.py", "disk.py", "modules.py")
 RECIPE = Recipe(
     name="micro",
-    sources=("micro.py", "micro_root", "cpio.py", "disk.py", "modules.py"),
+    sources=_SOURCES,
     options={"kernel arguments": KERNEL_ARGUMENTS},
-    packages=packages,
-    make=make,
+    packages=functools.partial(packages, KERNEL),
+    make=functools.partial(make, loaded=MODULES),
+)
+FILES_RECIPE = Recipe(
+    name="micro-files",
+    sources=_SOURCES,
+    options={"kernel arguments": KERNEL_ARGUMENTS},
+    packages=functools.partial(packages, FILES_KERNEL),
+    make=functools.partial(make, loaded=FILES_MODULES),
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.model import Guest, Placement, Plan
+from nornir_torque_vm.model import Guest, Placement, Plan, UserFiles
 from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
 from nornir_torque_vm.topology import cpus_text
@@ -91,4 +91,8 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         volumes=volumes,
         bridge=settings.bridge,
         placement=placement_texts(guest.placement),
+        owner=plan.job.owner,
+        user_files=plan.user_files,
+        # What comes by NFS is no device.
+        user_dirs=() if plan.user_files is UserFiles.NFS else plan.user_dirs,
     )

@@ -12,6 +12,7 @@ from nornir_torque_vm.errors import InventoryError, NoAddress
 from nornir_torque_vm.model import JobKeys, Plan
 from nornir_torque_vm.nodefile import valid_host
 from nornir_torque_vm.render.encode import word
+from nornir_torque_vm.render.mounts import OWN_SSH
 
 BEGIN, END = "# torque-vm: begin", "# torque-vm: end"
 """Around what we write into files that hold other things as well."""
@@ -75,6 +76,8 @@ found=$(home "$user")
 home=$root${found:-$default_home}
 [ -d "$home" ] || { echo "torque-vm: the home directory $home of $user does not exist" >&2; exit 1; }
 ssh=$home/.ssh
+# Where the home is the user's own, the guest's .ssh lies over the one in it; see mounts.py.
+[ -z "$covered" ] || ssh=$root$covered
 umask 077
 mkdir -p "$ssh"
 block "$ssh/known_hosts" LAST "$known_hosts"
@@ -121,6 +124,7 @@ def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, ro
         "user": owner.name,
         "default_home": owner.home,
         "owner": f"{owner.uid}:{owner.gid}",
+        "covered": OWN_SSH if plan.user_dirs else "",
         "hosts": "\n".join(f"{address} {name}" for name, address in _places(plan, addresses)),
         "known_hosts": known_hosts(plan, addresses, keys).rstrip("\n"),
         "private_key": keys.user.private.rstrip("\n"),

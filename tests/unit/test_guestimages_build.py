@@ -196,7 +196,8 @@ def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_an_unknown_image_names_those_there_are(tmp_path: Path) -> None:
     """A typing error costs one look."""
-    with pytest.raises(ImageBuildError, match="no recipe for an image 'mikro'; there is micro and debian"):
+    names = "micro, micro-files and debian"
+    with pytest.raises(ImageBuildError, match=f"no recipe for an image 'mikro'; there are {names}"):
         guestimages.build("mikro", tmp_path)
 
 

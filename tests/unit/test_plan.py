@@ -158,7 +158,9 @@ def test_the_json_form_is_an_interface() -> None:
     text = plan_to_json(plan_of())
     assert text.startswith('{\n "version": 1,\n "job": {\n')
     assert text.endswith("}\n")
-    assert list(json.loads(text)) == ["version", "job", "nodes", "guests", "image"]
+    assert list(json.loads(text)) == [
+        "version", "job", "nodes", "guests", "image", "user_files", "user_dirs",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])

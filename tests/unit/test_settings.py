@@ -14,7 +14,7 @@ from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.kinds import Hosts
 from nornir_torque_vm.config.settings import SETTINGS, Settings, load, loads, read_values
 from nornir_torque_vm.errors import Blame, SettingsError
-from nornir_torque_vm.model import AddressSource, Distro
+from nornir_torque_vm.model import AddressSource, Distro, UserFiles
 
 DEFAULTS: dict[str, object] = {
     "image_pool": "/srv/torque-vm/images",
@@ -33,6 +33,10 @@ DEFAULTS: dict[str, object] = {
     "host_os_core_count": 0,
     "host_os_ram_mb": 512,
     "static_ip_mapping": False,
+    "user_files": UserFiles.NONE,
+    "work_dirs": (),
+    "nfs_sources": (),
+    "nfs_options": "vers=4.2",
     "template_dir": "",
     "site_hook_timeout": 60.0,
     "sister_grace": 600.0,
@@ -160,6 +164,40 @@ LIMITS: dict[str, tuple[list[object], list[object]]] = {
     "disk_default": (["", "/d.img"], ["d.img", "/"]),
     "filesystem_type_default": (["ramdisk", "SharedFS"], ["", "nfs"]),
     "static_ip_mapping": BOOLEANS,
+    "user_files": (["none", "nfs", "9P", "virtiofs"], ["", "nfs4", True]),
+    "work_dirs": (
+        [[], ["/w"], ["/w", "/scratch/a-b"], [f"/w{n}" for n in range(16)]],
+        [
+            ["w"],
+            ["/"],
+            ["/w/"],
+            ["/a//b"],
+            ["/a/../b"],
+            ["/a/."],
+            ["/a b"],
+            ["/a", "/a"],
+            ["/a\n"],
+            [f"/w{n}" for n in range(17)],
+            1,
+        ],
+    ),
+    "nfs_sources": (
+        [[], ["filer:/home=/home"], ["filer.site:/vol/a=/home/a", "10.0.0.1:/w=/w"]],
+        [
+            ["filer:/home"],
+            ["/home=/home"],
+            ["filer:home=/home"],
+            ["filer:/=/home"],
+            ["a b:/h=/h"],
+            ["-o:/h=/h"],
+            ["filer:/h=/h=/h"],
+            ["filer:/h=/a/../h"],
+        ],
+    ),
+    "nfs_options": (
+        ["vers=4.1,hard", "ro", "rsize=65536,sec=sys"],
+        ["", "a b", "-o", "a=$(b)", "a,,b", "a="],
+    ),
     "template_dir": (["", "/t"], ["t"]),
     "site_hook_timeout": ([1, 86_400], [0, 86_401]),
     "sister_grace": ([1, 86_400], [0, 86_401]),
@@ -285,6 +323,10 @@ def test_words_that_say_what_a_setting_must_be(name: str, words: str) -> None:
         ("disk_default", "/data"),
         ("filesystem_type_default", "the node's memory"),
         ("static_ip_mapping", "without a DHCP server"),
+        ("user_files", "with the user's rights (9p)"),
+        ("work_dirs", "at the path they have on the nodes"),
+        ("nfs_sources", "those below them too"),
+        ("nfs_options", "nosuid and nodev"),
         ("template_dir", "before the built-in ones"),
         ("site_hook_timeout", "site's own prologue"),
         ("sister_grace", "other nodes"),

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 OURS = {
     "catalogue", "choose", "config", "config.compiled", "config.components", "config.fields",
-    "config.filekinds", "config.guests", "config.hooks", "config.kinds", "config.settings", "config.submit",
+    "config.filekinds", "config.guests", "config.hooks", "config.kinds", "config.listkinds",
+    "config.settings", "config.submit",
     "errors", "hooks", "hooks.stdio", "images", "keys", "model", "nodefile", "qcow2", "request", "sizes",
     "wrapper", "wrapper.argv", "wrapper.directives", "wrapper.getopt", "wrapper.inputs", "wrapper.nodespec",
     "wrapper.poolimages", "wrapper.qsub", "wrapper.qsubsize", "wrapper.resolve", "wrapper.resourcelist",

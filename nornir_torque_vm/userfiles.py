@@ -1,0 +1,90 @@
+"""Which of a user's files guests get, and whose guests may have them: the trust table. Pure.
+
+Who is root in a guest decides. The file server and virtiofsd take the guest's word for who asks: they may
+only serve guests whose root is the site. With 9p QEMU opens the files itself, with nobody's rights but the
+owner's (see ``templates/domain.xml.j2``), so it does not matter who is root.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+from collections.abc import Iterable
+
+from nornir_torque_vm.config.fields import show
+from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.errors import InventoryError, RequestError, SettingsError
+from nornir_torque_vm.model import Image, Owner, UserDir, UserFiles
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trust:
+    """What a guest may have."""
+
+    user_files: frozenset[UserFiles]
+    node_network: bool
+    """Whether its card may be in the nodes' network without the site's express word."""
+
+
+SITE_ROOT = Trust(frozenset(UserFiles), node_network=True)
+"""For guests of the site's images: the user is not root there."""
+USER_ROOT = Trust(frozenset({UserFiles.NONE, UserFiles.NINE_P}), node_network=False)
+"""For guests of the user's own image: the user is root there."""
+
+
+def trust_in(image: Image) -> Trust:
+    """What guests of ``image`` may have."""
+    return USER_ROOT if image.own else SITE_ROOT
+
+
+def files_for(settings: Settings, owner: Owner, image: Image) -> tuple[UserFiles, tuple[UserDir, ...]]:
+    """Return how the guests of a job get their owner's files, and which directories.
+
+    Jobs of root, such as a self-test's, get none: with root's rights 9p would open the node.
+
+    :raises RequestError: guests of this image may not have files in the way the site has them.
+    :raises InventoryError: the owner has no home that could be given to guests.
+    :raises SettingsError: nobody said from which server a directory comes.
+    """
+    kind = settings.user_files
+    if kind is UserFiles.NONE or owner.uid == 0:
+        return UserFiles.NONE, ()
+    if kind not in trust_in(image).user_files:
+        raise RequestError(
+            f"guests of your own image {show(image.name)} get no files by {kind}: you are root in them",
+            hint="boot an image of the site's",
+        )
+    paths = _outermost((_home(owner), *settings.work_dirs))
+    if kind is UserFiles.NFS:
+        return kind, tuple(UserDir(path, _nfs_source(path, settings.nfs_sources)) for path in paths)
+    return kind, tuple(UserDir(path, f"user{number}") for number, path in enumerate(paths))
+
+
+def _home(owner: Owner) -> str:
+    home = posixpath.normpath(owner.home)
+    if not home.startswith("/") or not home.strip("/"):
+        raise InventoryError(
+            f"the home directory {show(owner.home)} of {owner.name} cannot be given to guests",
+            hint="correct the account",
+        )
+    return home
+
+
+def _outermost(paths: Iterable[str]) -> tuple[str, ...]:
+    """``paths`` without those below others: these come along, and nothing is mounted where users write."""
+    different = tuple(dict.fromkeys(paths))
+    return tuple(p for p in different if not any(p.startswith(f"{other}/") for other in different))
+
+
+def _nfs_source(path: str, sources: Iterable[str]) -> str:
+    """``SERVER:/EXPORT`` of ``path``: that of the longest directory of ``sources`` it is or is below."""
+    found = {}
+    for source in sources:
+        export, _, directory = source.rpartition("=")
+        if path == directory or path.startswith(f"{directory}/"):
+            found[directory] = export + path[len(directory) :]
+    if not found:
+        raise SettingsError(
+            f"nfs_sources does not say where {show(path)} comes from", hint="add SERVER:/EXPORT=/DIRECTORY"
+        )
+    return found[max(found, key=len)]
