@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from nornir_torque_vm.errors import Blame, Cancelled, DeadlineExceeded, HypervisorError, TorqueVMError
 from nornir_torque_vm.nodefile import fold
-from nornir_torque_vm.phases import phase_of
+from nornir_torque_vm.phases import PHASES, phase_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -246,11 +246,11 @@ def _root(multi: Sequence[Any]) -> Any:
 
 
 def _places(entries: Sequence[HostReport]) -> str:
-    """Folded host names, the nodes when the hosts are not nodes themselves, and the phase if it is known."""
+    """Folded host names, the nodes when the hosts are not nodes themselves, and the phase when it is one."""
     hosts = fold(entry.host for entry in entries)
     nodes = fold(entry.node for entry in entries if entry.node not in {"", entry.host})
     place = f"{hosts} on {nodes}" if nodes else hosts
-    return f"{place}, {entries[0].phase}" if entries[0].phase else place
+    return f"{place}, {entries[0].phase}" if entries[0].phase in PHASES.values() else place
 
 
 def _one_line(text: str) -> str:

@@ -92,7 +92,7 @@ def test_boot_stops_at_a_node_that_does_not_answer(
     cut_off(monkeypatch, "node2")
     said = boot(run)
     assert said.code == 1
-    assert said.err.startswith("torque-vm: node2: ")
+    assert said.err.startswith("torque-vm: node2, survey: ")
     assert site.left() == []
 
 

@@ -167,7 +167,7 @@ def test_a_guest_that_is_not_well_is_code_one(
     site.prologue()
     said = run("health", *BOTH, "--command", "false")
     assert said.code == 1
-    assert said.err == "torque-vm: j17-r[0-1] on node[1-2]: not well\n"
+    assert said.err == "torque-vm: j17-r[0-1] on node[1-2], health: not well\n"
 
 
 @pytest.mark.parametrize("name", ["guests", "boot", "address", "health"])
