@@ -37,6 +37,7 @@ from nornir_torque_vm.tasks import (
     forget_job,
     hand_over,
     list_guests,
+    mark_job,
     mount_files,
     publish_roster,
     survey,
@@ -157,6 +158,11 @@ class Engine:
         """Remove every guest and every file of a job from the nodes, by asking libvirt what there is."""
         chosen = inventory or node_inventory(nodes, self.settings)
         return Report.from_results(self.run(chosen, destroy, role="node", job_id=job_id, **parameters))
+
+    def mark(self, nodes: Sequence[Node], job_id: str) -> Report:
+        """Make sure of the job's marker on the nodes, except on the one we are on."""
+        inventory = node_inventory(nodes, self.settings)
+        return Report.from_results(self.run(inventory, mark_job, role="node", job_id=job_id))
 
     def hand_over(self, nodes: Sequence[Node], given: HandOver, owner: Owner) -> Report:
         """Leave the hand-over of a job on nodes, except on the one we are on, for its owner's tasks there."""

@@ -216,12 +216,14 @@ class Prologue:
         return boot.report
 
     def make_way(self, nodes: Sequence[Node], job: Job) -> Report:
-        """Remove what an earlier attempt left on the nodes, whose prologue was killed.
+        """Remove what an earlier attempt left on the nodes, whose prologue was killed; mark the sisters.
 
         Always: if that was on another mother superior, nothing here tells of it, and its guests have the same
-        MAC addresses. No processors: mostly there is nothing, and the timeline need not say so.
+        MAC addresses; nor of a sister's prologue that was killed, and counted as a success. No processors:
+        mostly there is nothing to do, and the timeline need not say so.
         """
-        return Engine(self.settings, self.deadline).destroy(nodes, job.id)
+        engine = Engine(self.settings, self.deadline)
+        return Report.combined((engine.destroy(nodes, job.id), engine.mark(nodes, job.id)))
 
     def failed(self, report: Report, history: History) -> Report:
         """Keep a failed report."""

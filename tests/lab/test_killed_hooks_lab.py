@@ -85,14 +85,14 @@ class Stage:
         assert done.returncode in expected, f"{done.returncode}: {done.stderr}"
         return events.read_text().splitlines()
 
-    def mark(self) -> None:
-        """The shell parts of the prologues."""
-        for node in self.lab.node_names:
+    def mark(self, *nodes: str) -> None:
+        """The shell parts of the prologues on these nodes, by default on all."""
+        for node in nodes or self.lab.node_names:
             shell(self.lab, node, f"cd /run/torque-vm && touch markers/{JOB} && rm -f handover/{JOB}")
 
-    def prologue(self, at: str = "") -> list[str]:
+    def prologue(self, *marked: str, at: str = "") -> list[str]:
         """A first attempt, so that events are named alike in every run."""
-        self.mark()
+        self.mark(*marked)
         shell(self.lab, "node1", f"rm -rf /var/log/torque-vm/{JOB}.*")
         other = parse_request(["vcpus=1,ram=32M"]).encode()
         resources = f"nodes=2,other={other}"
@@ -190,6 +190,27 @@ def test_the_epilogue_alone_removes_what_a_killed_prologue_left(stage: Stage) ->
 
     each(stage, points_of_prologue(stage), run)
     assert entered == {True, False}
+
+
+def test_a_sister_whose_own_prologue_was_killed_is_marked_before_guests_start(stage: Stage) -> None:
+    """That counts as a success; no task of the job may run on the sister itself, whatever follows."""
+    marker = stage.path("node2", f"/run/torque-vm/markers/{JOB}")
+    unmarked = stage.prologue("node1")
+    assert stage.enters()
+    stage.epilogue()
+    assert stage.everything() == {}
+    made = next(number for number, event in enumerate(unmarked) if "mark_job" in event)
+    assert not any("virConnect.createXML" in event for event in unmarked[:made])
+
+    def run(event: str) -> None:
+        stage.prologue("node1", at=event)
+        assert marker.exists()
+        assert not stage.enters()
+        stage.epilogue()
+
+    (start,) = (event for event in unmarked if re.search(r"virConnect.createXML tvm-71-a\d+-r1", event))
+    later = next(event for event in unmarked if "rename handover.json" in event)
+    each(stage, [start, later], run)
 
 
 def test_a_second_epilogue_removes_what_a_killed_one_left(stage: Stage) -> None:

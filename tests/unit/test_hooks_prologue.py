@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from nornir_torque_vm.errors import (
 )
 from nornir_torque_vm.exitcodes import HookExit, RunExit, hook_exit
 from nornir_torque_vm.hooks.prologue import Prologue
+from nornir_torque_vm.model import Node
 from nornir_torque_vm.report import Failure, HostReport, Report, Status
 from nornir_torque_vm.runstate.handover import read_handover
 from nornir_torque_vm.runstate.joblock import holder, job_lock
@@ -234,6 +236,27 @@ def test_one_failed_guest_takes_the_others_with_it(site: Site) -> None:
     assert [entry.error for entry in report.failed] == ["the guest says no"]
     assert hook_exit(report) == HookExit.REQUEUE
     assert site.left() == []
+
+
+@pytest.mark.parametrize("found", [Status.CHANGED, Status.FAILED])
+def test_no_guest_is_started_before_every_sister_is_marked(
+    site: Site, monkeypatch: pytest.MonkeyPatch, found: Status
+) -> None:
+    """A sister's own prologue that was killed counts as a success; one that cannot be marked has no job."""
+    seen: list[tuple[list[str], list[str]]] = []
+
+    def mark(_engine: Engine, nodes: Sequence[Node], job_id: str) -> Report:
+        assert job_id == JOB
+        seen.append(([node.name for node in nodes], site.domains() + site.volumes()))
+        why = Failure("HypervisorUnreachable", "no answer", "node node2: no answer")
+        failure = why if found is Status.FAILED else None
+        return Report((HostReport("node2", "node2", "node", found, failure=failure),))
+
+    monkeypatch.setattr(Engine, "mark", mark)
+    report = site.prologue()
+    assert seen == [(["node1", "node2"], [])]
+    assert hook_exit(report) == (HookExit.START if found is Status.CHANGED else HookExit.REQUEUE)
+    assert len(site.domains()) == (2 if found is Status.CHANGED else 0)
 
 
 def test_a_sister_that_is_lost_at_the_end_hides_nobody_elses_result(
