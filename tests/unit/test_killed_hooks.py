@@ -6,6 +6,7 @@ killed one is played by threads; the lab's tests kill processes.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ from kill_kit import Stage, Victim
 from nornir_torque_vm.errors import GuestError, TorqueVMError
 from nornir_torque_vm.reap import reaper as reaper_module
 from nornir_torque_vm.runstate.handover import read_handover
+from nornir_torque_vm.safetynet import SafetyNet
 from nornir_torque_vm.sitekit import hook_text
 
 pytestmark = [
@@ -262,3 +264,40 @@ class TestReaper:
             reaped(stage)
 
         killed_everywhere(stages, started, lambda stage: stage.reap(over=True), after)
+
+
+def withdrawn(stage: Stage) -> None:
+    """A job in its guests, whose end the second node's own epilogue has seen; a hand-over came after that."""
+    started(stage)
+    elsewhere = stage.elsewhere()
+    elsewhere.mark()
+    elsewhere.marker.unlink()
+    elsewhere.handover.touch()
+
+
+class TestSafetyNet:
+    """What a sister's epilogue left behind is killed when it acts, since the first node's never came."""
+
+    @staticmethod
+    def net(stage: Stage) -> None:
+        """Its time is up at once."""
+        settings = dataclasses.replace(stage.elsewhere().settings, sister_grace=0.0)
+        SafetyNet(JOB, settings, "node2").run()
+
+    def test_the_nodes_reapers_remove_the_rest(self, stages: Callable[[], Stage]) -> None:
+        """It acted on its own node alone. Its few events: a domain, that one's files, the late hand-over."""
+
+        def after(stage: Stage, _: str) -> None:
+            assert len(stage.guests("node1")) == 1
+            reaped(stage)
+
+        assert killed_everywhere(stages, withdrawn, self.net, after) >= 4
+
+    def test_an_epilogue_that_still_comes_removes_all_guests(self, stages: Callable[[], Stage]) -> None:
+        """Nothing that the net has done already is in its way."""
+
+        def after(stage: Stage, _: str) -> None:
+            assert stage.epilogue().ok
+            assert stage.domains() + stage.volumes() == []
+
+        killed_everywhere(stages, withdrawn, self.net, after)
