@@ -1,11 +1,13 @@
 """Hooks that are really killed, on nodes with a libvirtd: what is left goes, and goes from every node.
 
 The guests are paused, so that this is fast. ``tests/unit/test_killed_hooks.py`` tries every event on the test
-driver; here are those around which libvirtd, files and other nodes change.
+driver; here are those around which libvirtd, files and other nodes change. Shell parts are killed in
+``tests/unit/test_killed_shells.py``; here are those of sisters, which the first node stands in for.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from driving import command, leftovers, shell, wait_for
+from killed_shell import killing_shell
 
 from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.errors import StateError, TorqueVMError
@@ -26,6 +29,19 @@ pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 JOB = "71.head"
 PROGRAM = Path(__file__).with_name("killed_hook.py")
 EVENTS = "/root/events"
+PLACE = "/etc/torque-vm/torque"
+"""Where each node's qstat is, below its own /etc."""
+QSTAT = """\
+#!/bin/sh
+if [ "$1" = -B ]; then
+    printf 'Server: head\\n    server_state = Active\\n    next_job_number = 100\\n'
+elif [ -e {place}/over ]; then
+    echo "qstat: Unknown Job Id Error $3" >&2
+    exit 153
+else
+    echo "<Data><Job><Job_Id>$3</Job_Id><job_state>R</job_state></Job></Data>"
+fi
+"""
 PROLOGUE = (
     "_acquire: fcntl.flock",
     "job_lock: os.truncate",
@@ -47,6 +63,13 @@ PROLOGUE = (
     "rename verdict.json",
 )
 """Events of the prologue, as regular expressions: it is killed before the first that matches."""
+TELLING = (
+    "rename keys.json",
+    r"virConnect.createXML tvm-71-a\d+-r1",
+    "hand_over.hand_over .*virStorageVol.upload",
+    "rename report.json",
+)
+"""With files but no guests; with one guest; with all, handed over on one node; with a job that may start."""
 EPILOGUE = (
     "_acquire: fcntl.flock",
     "job_lock: os.truncate",
@@ -102,6 +125,33 @@ class Stage:
         words = (JOB, "alice", "alice", "j", "0", "", "", "batch", "", "0", "/no")
         return self.hook("hooks.epilogue", *words, at=at)
 
+    def sister(self, slot: str, at: int = 0) -> int:
+        """Run the second node's own hook of a slot, and kill it before a command; how many there were."""
+        words = [JOB, "alice", "alice", "j", *([] if slot.startswith("prologue") else ["0"])]
+        words += ["nodes=2", "batch", "", "/no"]
+        events = self.path("node2", EVENTS)
+        events.unlink(missing_ok=True)
+        hook = f"/var/spool/torque/mom_priv/{slot}.vm"
+        argv = ["setsid", "-w", *killing_shell(EVENTS, at), hook, *words]
+        done = self.lab.run("node2", argv, check=False)
+        assert done.returncode in ((-signal.SIGKILL, 128 + signal.SIGKILL) if at else (0,)), done.stderr
+        return len(events.read_bytes())
+
+    def spared(self) -> None:
+        """Run each node's reaper while the server says that the job runs: nothing is touched."""
+        before = self.everything()
+        assert self.reap() <= {"kept"}
+        assert self.everything() == before
+
+    def reap(self) -> set[str]:
+        """Run each node's reaper; the fates of jobs."""
+        fates = set()
+        for node in self.lab.node_names:
+            done = command(self.lab, "reap", "--grace", "0", "--json", node=node, seconds=300)
+            assert done.returncode == 0, done.stderr
+            fates |= {case["fate"] for case in json.loads(done.stdout)["jobs"]}
+        return fates
+
     def everything(self) -> dict[str, list[str]]:
         """What there is of jobs on each node: guests, their emulators, volumes, every file of run state."""
         found = leftovers(self.lab)
@@ -130,6 +180,27 @@ class Stage:
             return False
         assert all(self.emulators(node) for node in self.lab.node_names)
         return True
+
+
+@pytest.fixture
+def server(stage: Stage) -> Iterator[Stage]:
+    """A server for the reapers of the nodes: each asks a qstat of its own."""
+    kept = {}
+    for node in stage.lab.node_names:
+        place = stage.path(node, PLACE)
+        place.mkdir()
+        (place / "qstat").write_text(QSTAT.format(place=PLACE))
+        (place / "qstat").chmod(0o755)
+        stage.path(node, "/var/spool/torque/mom_priv/jobs").mkdir(exist_ok=True)
+        path = stage.path(node, "/etc/torque-vm/settings.toml")
+        kept[path] = path.read_text()
+        lines = [line for line in kept[path].splitlines() if not line.startswith("real_qsub_on_nodes")]
+        path.write_text("\n".join([*lines, f'real_qsub_on_nodes = "{PLACE}/qsub"', ""]))
+    yield stage
+    for node in stage.lab.node_names:
+        shell(stage.lab, node, f"rm -rf {PLACE} /run/torque-vm/reaper.json")
+    for path, text in kept.items():
+        path.write_text(text)
 
 
 @pytest.fixture
@@ -224,3 +295,53 @@ def test_a_second_epilogue_removes_what_a_killed_one_left(stage: Stage) -> None:
         stage.epilogue()
 
     each(stage, events, run)
+
+
+def test_without_an_epilogue_each_nodes_reaper_removes_what_a_killed_prologue_left(server: Stage) -> None:
+    """Its own node's, and nothing before the job is proven to be over."""
+    stage = server
+    events = stage.prologue()
+    stage.epilogue()
+    found = [next(event for event in events if re.search(point, event)) for point in TELLING]
+    assert len(set(found)) == 4
+
+    def run(event: str) -> None:
+        stage.prologue(at=event)
+        assert stage.everything().keys() == set(stage.lab.node_names)
+        stage.spared()
+        flags = [stage.path(node, f"{PLACE}/over") for node in stage.lab.node_names]
+        try:
+            for flag in flags:
+                flag.touch()
+            assert stage.reap() == {"removed"}
+        finally:
+            for flag in flags:
+                flag.unlink()
+
+    each(stage, found, run)
+
+
+@pytest.mark.parametrize("slot", ["prologue.parallel", "epilogue.parallel"])
+def test_a_sisters_own_hook_may_be_killed(stage: Stage, slot: str) -> None:
+    """The first node marks in its place before guests start, and forgets the job there in the end.
+
+    Before the last twelve commands nothing has changed here.
+    """
+    number = stage.sister(slot)
+    stage.epilogue()
+    wait_for(lambda: stage.everything() == {}, 20)
+    assert number >= 12
+    points = range(number - 11, number + 1)
+
+    def run(at: str) -> None:
+        if slot == "prologue.parallel":
+            shell(stage.lab, "node2", f"touch /run/torque-vm/handover/{JOB}")  # an earlier attempt's
+            stage.sister(slot, at=int(at))
+        stage.prologue("node1")
+        assert stage.enters()
+        if slot == "epilogue.parallel":
+            stage.sister(slot, at=int(at))
+            assert stage.emulators("node2")
+        stage.epilogue()
+
+    each(stage, [str(at) for at in points], run)
