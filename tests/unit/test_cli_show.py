@@ -32,13 +32,14 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 def test_json_takes_dataclasses_and_what_has_no_json_word() -> None:
     """Also inside of each other."""
     text = as_json({"node": Node("n1", 2), "path": Path("/x"), "plain": [1, None]})
-    assert json.loads(text) == {"node": dataclasses.asdict(Node("n1", 2)), "path": "/x", "plain": [1, None]}
+    node = {**dataclasses.asdict(Node("n1", 2)), "indexes": []}
+    assert json.loads(text) == {"node": node, "path": "/x", "plain": [1, None]}
 
 
 def test_good_hosts_are_a_table_and_bad_ones_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     """So that a pipe gets the table alone."""
     show_report(REPORT, json_wanted=False, titles=["GUEST"], rows=iter([["r0"]]))
-    assert capsys.readouterr() == ("GUEST\nr0\n", "torque-vm: r1 on n2: nobody knows\n")
+    assert capsys.readouterr() == ("GUEST\nr0\n", "torque-vm: r1 on n2, address: nobody knows\n")
 
 
 def test_a_table_without_rows_is_not_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -190,6 +190,6 @@ def test_data_is_shown_only_when_asked_for() -> None:
     assert "data" not in report.hosts[0].to_dict()
     shown = json.loads(report.to_json(data=True))["hosts"][0]["data"]
     assert shown == {
-        "node": {"name": "n1", "slots": 2, "address": ""},
+        "node": {"name": "n1", "slots": 2, "address": "", "indexes": [], "np": 0},
         "mixed": ["b'x'", {"1": None}, 1.5, True, [str(Node)]],
     }

@@ -150,7 +150,7 @@ def test_changed_is_ok_with_an_effect_anywhere(changes: list[bool], status: Stat
     [
         (None, {}),
         ({"a": 1}, {"a": 1}),
-        (Node("n1", 2), {"name": "n1", "slots": 2, "address": ""}),
+        (Node("n1", 2), {"name": "n1", "slots": 2, "address": "", "indexes": (), "np": 0}),
         ("text", {"result": "text"}),
         (0, {"result": 0}),
     ],
