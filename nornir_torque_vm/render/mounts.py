@@ -68,7 +68,8 @@ fi
 mounted "$covered" && exit 0
 # The owner leads the way: on a file server root may be nobody, who cannot look into the home. Where the
 # owner stands is asked of the kernel: a link in the home would have us cover something of the guest's.
-stand='umask 077; cd && { [ -d .ssh ] || mkdir .ssh; } && cd .ssh && echo $$ && exec sleep 60'
+# -p: another guest of the job may make the directory at the same moment.
+stand='umask 077; cd && mkdir -p .ssh && cd .ssh && echo $$ && exec sleep 60'
 su -s /bin/sh "$user" -c "$stand" </dev/null >@OWN@.at 2>&1 &
 left=600
 until [ -s @OWN@.at ] || [ $left = 0 ] || ! kill -0 $! 2>/dev/null; do sleep 0.1; left=$((left - 1)); done

@@ -137,6 +137,24 @@ def test_an_account_with_another_number_or_home_gets_no_files(shell: list[str]) 
     assert home.is_dir()
 
 
+def test_guests_that_make_the_homes_ssh_directory_at_the_same_moment_all_have_it(tmp_path: Path) -> None:
+    """They share a home: between looking and making, another guest has made it."""
+    home, programs = tmp_path / "home", tmp_path / "bin"
+    home.mkdir()
+    programs.mkdir()
+    for name, text in (("mkdir", '/bin/mkdir "$HOME/.ssh"; exec /bin/mkdir "$@"'), ("sleep", "pwd")):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    (line,) = [one for one in mount_script(plan_with(UserFiles.NINE_P)).splitlines() if "stand=" in one]
+    done = subprocess.run(
+        ["/bin/sh", "-c", line.removeprefix("stand=").strip("'")],
+        env={"HOME": str(home), "PATH": f"{programs}:/usr/bin:/bin"},
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[1:] == [str(home / ".ssh")]
+
+
 def test_libvirts_test_driver_takes_the_devices() -> None:
     """It parses as any driver does."""
     libvirt.registerErrorHandler(lambda *_: None, None)
