@@ -65,9 +65,7 @@ def parse_exec_host(text: str) -> tuple[Node, ...]:
         _check_host(name, "exec_host")
         for piece in ranges.split(","):
             slots.setdefault(name, set()).update(_slot_range(piece, name))
-    return tuple(
-        Node(name, len(indexes), indexes=tuple(sorted(indexes))) for name, indexes in slots.items()
-    )
+    return tuple(Node(name, len(indexes), indexes=tuple(sorted(indexes))) for name, indexes in slots.items())
 
 
 def fold(names: Iterable[str]) -> str:
