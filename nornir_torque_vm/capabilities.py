@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from nornir_torque_vm.errors import HypervisorError
 from nornir_torque_vm.model import Holding, NodeFacts
-from nornir_torque_vm.topology import Topology, read_topology
+from nornir_torque_vm.pinning.topology import Topology, read_topology
 
 KIB = 1024
 

@@ -12,8 +12,8 @@ import xml.etree.ElementTree as ET
 from nornir_torque_vm.capabilities import size_of
 from nornir_torque_vm.errors import HypervisorError
 from nornir_torque_vm.model import Holding, Memory
+from nornir_torque_vm.pinning.topology import cpus_of
 from nornir_torque_vm.render.metadata import HELD, METADATA_URI, GuestRecord, find_record
-from nornir_torque_vm.topology import cpus_of
 
 DOMAIN_PREFIX = "tvm-"
 """What every domain of ours is called first; a quick first look, the metadata decide."""

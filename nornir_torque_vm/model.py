@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from nornir_torque_vm.topology import Topology
+    from nornir_torque_vm.pinning.topology import Topology
 
 
 class Distro(enum.StrEnum):

@@ -34,8 +34,8 @@ from nornir_torque_vm.model import (
     UserDir,
     UserFiles,
 )
-from nornir_torque_vm.pinfile import PinMap
-from nornir_torque_vm.placement import placed, processors_for_guests, wish_of
+from nornir_torque_vm.pinning.pinfile import PinMap
+from nornir_torque_vm.pinning.placement import placed, processors_for_guests, wish_of
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.sizes import UNITS, format_size
 from nornir_torque_vm.userfiles import files_for

@@ -18,7 +18,7 @@ from nornir_torque_vm.model import FileRef, Node, Owner, Plan
 from nornir_torque_vm.nodefile import parse_exec_host
 from nornir_torque_vm.ownerfile import read_as_owner
 from nornir_torque_vm.pbsnodes import Pbsnodes
-from nornir_torque_vm.pinfile import PinMap, parse_pins
+from nornir_torque_vm.pinning.pinfile import PinMap, parse_pins
 from nornir_torque_vm.reap.qstat import Qstat
 from nornir_torque_vm.request import Request
 

@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Guest, Placement, Plan, UserFiles
+from nornir_torque_vm.pinning.topology import cpus_text
 from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
-from nornir_torque_vm.topology import cpus_text
 
 if TYPE_CHECKING:
     from nornir_torque_vm.config.settings import Settings

@@ -10,8 +10,8 @@ import dataclasses
 import xml.etree.ElementTree as ET
 
 from nornir_torque_vm.model import Guest, Job
+from nornir_torque_vm.pinning.topology import cpus_text
 from nornir_torque_vm.render.encode import xml
-from nornir_torque_vm.topology import cpus_text
 
 METADATA_URI = "urn:nornir-torque-vm:1"
 """Namespace of our element; the number grows when an older reader would misread it."""

@@ -12,8 +12,8 @@ from nornir_torque_vm.connections.libvirt import map_error, mapped
 from nornir_torque_vm.connections.virconnect import is_test
 from nornir_torque_vm.found import DOMAIN_PREFIX, read_holding
 from nornir_torque_vm.inventory.hostdata import node_of
+from nornir_torque_vm.pinning.topology import flat
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, descriptions, found_in, storage_of, uri_of
-from nornir_torque_vm.topology import flat
 
 CONNECTION_NAME = LIBVIRT
 

@@ -191,7 +191,7 @@ def _digest(content: bytes) -> str:
 
 def _check_mapping(content: bytes, subject: str) -> None:
     """Refuse a pinning file that no node could read."""
-    from nornir_torque_vm.pinfile import parse_pins
+    from nornir_torque_vm.pinning.pinfile import parse_pins
 
     try:
         parse_pins(content)

@@ -13,7 +13,7 @@ import pytest
 from driving import leftovers
 
 from nornir_torque_vm.lab import Lab
-from nornir_torque_vm.topology import cpus_of, cpus_text
+from nornir_torque_vm.pinning.topology import cpus_of, cpus_text
 
 pytestmark = [
     pytest.mark.lab,

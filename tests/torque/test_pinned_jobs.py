@@ -12,9 +12,9 @@ from torque_kit import delete, eventually, job_attributes, qsub, user_file, wait
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.lab import HEAD, Lab
 from nornir_torque_vm.model import FileRef
+from nornir_torque_vm.pinning.topology import cpus_of
 from nornir_torque_vm.render.metadata import HELD, METADATA_URI
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.topology import cpus_of
 
 __all__ = ["site"]
 pytestmark = pytest.mark.torque

@@ -13,7 +13,7 @@ from qcow2_bytes import image_bytes
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import StateError, TorqueVMError
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.pinfile import EMULATOR, parse_pins
+from nornir_torque_vm.pinning.pinfile import EMULATOR, parse_pins
 from nornir_torque_vm.wrapper import inputs, keytable
 from nornir_torque_vm.wrapper.poolimages import look_at_image
 from nornir_torque_vm.wrapper.qsub import OWN_WORDS

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.pinfile import EMULATOR, HINT, PinMap, check_pins, parse_pins
+from nornir_torque_vm.pinning.pinfile import EMULATOR, HINT, PinMap, check_pins, parse_pins
 
 LINES = st.dictionaries(
     st.tuples(st.integers(0, 9), st.integers(0, 9) | st.just(EMULATOR)),

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from topology_kit import EXAMPLES, GIB, Machine, machines
 
 from nornir_torque_vm.model import Memory, Placement
-from nornir_torque_vm.pinning import place
-from nornir_torque_vm.share import kept_for_host, of_slots, usable
-from nornir_torque_vm.topology import Topology
+from nornir_torque_vm.pinning.layout import place
+from nornir_torque_vm.pinning.share import kept_for_host, of_slots, usable
+from nornir_torque_vm.pinning.topology import Topology
 
 many = settings(max_examples=EXAMPLES)
 

@@ -32,7 +32,7 @@ from nornir_torque_vm.model import (
     Placement,
     Plan,
 )
-from nornir_torque_vm.pinfile import parse_pins
+from nornir_torque_vm.pinning.pinfile import parse_pins
 from nornir_torque_vm.plan import make_plan, plan_from_json, plan_to_json
 from nornir_torque_vm.render.domain import GuestVolumes, domain_xml
 from nornir_torque_vm.request import Request

@@ -11,8 +11,8 @@ from topology_kit import GIB, Machine
 
 from nornir_torque_vm.capabilities import parse_capabilities
 from nornir_torque_vm.errors import HypervisorError
-from nornir_torque_vm.share import kept_for_host, of_slots, usable
-from nornir_torque_vm.topology import Cpu, cpus_of, cpus_text, flat
+from nornir_torque_vm.pinning.share import kept_for_host, of_slots, usable
+from nornir_torque_vm.pinning.topology import Cpu, cpus_of, cpus_text, flat
 
 DATA = pathlib.Path(__file__).parent.parent / "data" / "capabilities"
 TWO_CELLS = Machine(cells=2, cores=2, threads=2, numbering="far")

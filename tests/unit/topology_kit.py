@@ -9,7 +9,7 @@ import os
 from hypothesis import strategies as st
 
 from nornir_torque_vm.capabilities import parse_capabilities
-from nornir_torque_vm.topology import Topology, cpus_text
+from nornir_torque_vm.pinning.topology import Topology, cpus_text
 
 GIB = 1 << 30
 EXAMPLES = int(os.environ.get("TORQUE_VM_EXAMPLES", "100"))

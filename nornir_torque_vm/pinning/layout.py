@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from nornir_torque_vm.model import Memory, Placement
-from nornir_torque_vm.topology import Cpu, Topology
+from nornir_torque_vm.pinning.topology import Cpu, Topology
 
 Core = tuple[Cpu, ...]
 """Processors of one core that are in the share."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from nornir_torque_vm.topology import Cpu, Topology
+from nornir_torque_vm.pinning.topology import Cpu, Topology
 
 
 def kept_for_host(topology: Topology, count: int) -> frozenset[int]:

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import BusyError, HypervisorError, InventoryError, RequestError
 from nornir_torque_vm.model import FileRef, Guest, Job, Node, NodeFacts, Placement
-from nornir_torque_vm.pinfile import EMULATOR, PinMap, check_pins
-from nornir_torque_vm.pinning import memory_of, place
+from nornir_torque_vm.pinning.layout import memory_of, place
+from nornir_torque_vm.pinning.pinfile import EMULATOR, PinMap, check_pins
+from nornir_torque_vm.pinning.share import kept_for_host, of_slots, usable
+from nornir_torque_vm.pinning.topology import Topology, cpus_text
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.share import kept_for_host, of_slots, usable
 from nornir_torque_vm.sizes import UNITS
-from nornir_torque_vm.topology import Topology, cpus_text
 
 UNTOLD = "TORQUE did not tell which of the node's slots the job has"
 

@@ -1,0 +1,1 @@
+"""Which processors of a node a job's guests run on."""
