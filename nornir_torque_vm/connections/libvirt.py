@@ -47,7 +47,8 @@ _CONNECTION_CODES = frozenset({5, 6, 39, 40, 45, 79, 85, 94, 98})
 _AUTH_CODES = frozenset({45, 79, 94})
 
 _HINT = "check that libvirtd runs there and that this host may connect to it"
-_AUTH_HINT = "check the key or certificate this host uses for it"
+_AUTH_HINT = "check that libvirtd runs there and the key or certificate this host uses for it"
+"""Both, because a daemon that ends in the middle of a TLS handshake gives ``AUTH_FAILED`` as well."""
 
 
 def map_error(error: Exception, node: str = "", guest: str = "") -> HypervisorError:

@@ -89,7 +89,7 @@ def test_a_panic_at_boot_is_reported_at_once_with_the_kernels_words(
     assert "Kernel panic - not syncing: VFS: Unable to mount root fs" in sentence
     lines = [json.loads(line) for line in (record(lab, ended) / "events.jsonl").read_text().splitlines()]
     told = next(line["t"] for line in lines if line["event"] == "host_end" and line["status"] == "failed")
-    assert 0.0 < told - seen[0] < SOON
+    assert told - seen[0] < SOON  # below 0 when the hook looked before this test did
     bystander.untouched()
 
 
