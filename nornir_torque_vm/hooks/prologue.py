@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from nornir_torque_vm.accounts import owner_named
@@ -31,25 +31,21 @@ from nornir_torque_vm.hooks.clock import began as hook_began
 from nornir_torque_vm.hooks.decision import Decision, decide
 from nornir_torque_vm.hooks.figures import keep_figures
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, pause, run_hook, sentence_of
-from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.momconfig import require_starter
 from nornir_torque_vm.hooks.offlining import Offlining
-from nornir_torque_vm.hooks.slots import floating, pins_of, with_slots
 from nornir_torque_vm.hooks.standin import tell_owner
+from nornir_torque_vm.hooks.starting import Start
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.hooks.verdict import Verdict
-from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.torque import read_nodefile, server_of
 from nornir_torque_vm.model import Job, Node
-from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.processors.events import JsonLinesEvents
 from nornir_torque_vm.processors.statusline import for_owner
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import Request, find_in_resources
-from nornir_torque_vm.runstate.handover import MARKERS, HandOver
+from nornir_torque_vm.runstate.handover import MARKERS
 from nornir_torque_vm.runstate.jobrecord import JobRecord
 from nornir_torque_vm.runstate.jobstate import History, JobState
-from nornir_torque_vm.sshkeys import make_job_keys
 from nornir_torque_vm.tasks.check_health import Probe
 from nornir_torque_vm.threads import await_stragglers
 
@@ -86,7 +82,6 @@ class Prologue:
         """How it ended."""
         self.beside: list[str] = []
         """What else the line in syslog says."""
-        self._listen: Callable[[Deadline], None] = lambda _: None  # to guests that failed; set when there are
 
     def run(self) -> Report:
         """Start the job's guests and hand them over; on failure leave nothing behind but a refusal.
@@ -135,15 +130,18 @@ class Prologue:
             nonce=secrets.token_hex(4),
         )
         state = JobState(self.settings.run_dir, job)
-        report = Report()
+        report, start = Report(), None
         with state.lock(self.deadline), history.events() as events:
             self.check_wanted()
             engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job.id), *for_owner()])
             try:
-                report = self.start(engine, request, nodes, job, state, history)
+                start = Start(self.settings, self.deadline, engine, job, state, history, self.probe)
+                report = start.run(request, nodes)
             finally:
+                if start is not None:
+                    self.beside += start.beside
                 if not report.ok:
-                    self.undo(nodes, job, state, history)
+                    self.undo(nodes, job, state, history, start)
         return report
 
     def record(self, attempt: int) -> JobRecord:
@@ -171,66 +169,9 @@ class Prologue:
             )
         return request
 
-    def start(
-        self,
-        engine: Engine,
-        request: Request,
-        nodes: Sequence[Node],
-        job: Job,
-        state: JobState,
-        history: History,
-    ) -> Report:
-        """Survey, plan, boot, hand over. Returns the verdicts; a report that is not ok needs undoing."""
-        image = image_for(request, self.settings)
-        facts, survey = engine.survey(nodes)
-        if not survey.ok:
-            return self.failed(survey, history)
-        removed = self.make_way(nodes, job)
-        if not removed.ok:
-            return self.failed(removed, history)
-        if any(entry.changed for entry in removed.hosts):
-            facts, survey = engine.survey(nodes)
-            if not survey.ok:
-                return self.failed(survey, history)
-        nodes, unknown = with_slots(nodes, job.id, self.settings, self.deadline)
-        pins = pins_of(request, job.owner, self.deadline)
-        plan = make_plan(request, self.settings, job, nodes, image, facts, pins)
-        self.beside += floating(plan, unknown)
-        keys = make_job_keys([guest.name for guest in plan.guests])
-        state.save(plan, keys)
-        history.write("plan", plan)
-        boot = engine.boot(plan, keys, probe=self.probe)
-        if not boot.report.ok:
-            self._listen = lambda end: keep_last_words(self.settings, end, plan, keys, boot, history)
-            return self.failed(boot.report, history)
-        self.deadline.check()
-        # The sisters first: as soon as the job's shell runs, it may ask for tasks there.
-        if plan.nodes[1:]:
-            given = HandOver.of(plan, keys, boot.addresses)
-            handed = engine.hand_over(plan.nodes[1:], given, job.owner)
-            if not handed.ok:
-                return self.failed(Report.combined((boot.report, handed)), history)
-            self.deadline.check()
-        state.hand_over(plan, keys, boot.addresses)
-        history.write("report", boot.report)
-        return boot.report
-
-    def make_way(self, nodes: Sequence[Node], job: Job) -> Report:
-        """Remove what an earlier attempt left on the nodes, whose prologue was killed; mark the sisters.
-
-        Always: if that was on another mother superior, nothing here tells of it, and its guests have the same
-        MAC addresses; nor of a sister's prologue that was killed, and counted as a success. No processors:
-        mostly there is nothing to do, and the timeline need not say so.
-        """
-        engine = Engine(self.settings, self.deadline)
-        return Report.combined((engine.destroy(nodes, job.id), engine.mark(nodes, job.id)))
-
-    def failed(self, report: Report, history: History) -> Report:
-        """Keep a failed report."""
-        history.write("report", report)
-        return report
-
-    def undo(self, nodes: Sequence[Node], job: Job, state: JobState, history: History) -> None:
+    def undo(
+        self, nodes: Sequence[Node], job: Job, state: JobState, history: History, start: Start | None
+    ) -> None:
         """Remove what was made, on every node, in a time of its own; never changes the verdict.
 
         The plan stays when something could not be removed: the epilogue has to know where.
@@ -238,7 +179,8 @@ class Prologue:
         deadline = Deadline.after(self.settings.teardown_margin)
         try:
             await_stragglers(Deadline.after(self.settings.teardown_margin * STRAGGLERS_SHARE))
-            self._listen(deadline)
+            if start is not None:
+                start.listen(deadline)
             if state.plan() is not None:
                 self.beside += keep_figures(self.settings, deadline, nodes, history)
             removed = Engine(self.settings, deadline).destroy(nodes, job.id)

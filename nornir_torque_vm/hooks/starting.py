@@ -1,0 +1,110 @@
+"""The work of a prologue: survey, plan, boot, hand over. What its end means is judged elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.engine import Engine
+from nornir_torque_vm.hooks.lastwords import keep_last_words
+from nornir_torque_vm.hooks.slots import floating, pins_of, with_slots
+from nornir_torque_vm.images import image_for
+from nornir_torque_vm.model import Job, JobKeys, Node, NodeFacts, Plan
+from nornir_torque_vm.plan import make_plan
+from nornir_torque_vm.report import Report
+from nornir_torque_vm.request import Request
+from nornir_torque_vm.runstate.handover import HandOver
+from nornir_torque_vm.runstate.jobstate import History, JobState
+from nornir_torque_vm.sshkeys import make_job_keys
+from nornir_torque_vm.tasks.check_health import Probe
+
+
+class Start:
+    """The start of one attempt of a job's guests.
+
+    :param engine: tells its processors what happens.
+    :param deadline: by when all guests have to be ready.
+    :param probe: tells when a guest is ready, in place of ssh and cloud-init; see ``check_health``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        deadline: Deadline,
+        engine: Engine,
+        job: Job,
+        state: JobState,
+        history: History,
+        probe: Probe | None = None,
+    ) -> None:
+        self.settings, self.deadline, self.engine = settings, deadline, engine
+        self.job, self.state, self.history, self.probe = job, state, history, probe
+        self.beside: list[str] = []
+        """What the line in syslog says beside the verdict."""
+        self.listen: Callable[[Deadline], None] = lambda _: None
+        """Keeps the last words of guests that failed; to be called before they are removed."""
+
+    def run(self, request: Request, nodes: Sequence[Node]) -> Report:
+        """Start the guests and hand them over.
+
+        :returns: the verdicts; when it is not ok, what was made is still there.
+        :raises TorqueVMError: the job could not even be planned.
+        """
+        image = image_for(request, self.settings)
+        facts, failed = self.survey(nodes)
+        if failed is not None:
+            return self.failed(failed)
+        nodes, unknown = with_slots(nodes, self.job.id, self.settings, self.deadline)
+        pins = pins_of(request, self.job.owner, self.deadline)
+        plan = make_plan(request, self.settings, self.job, nodes, image, facts, pins)
+        self.beside += floating(plan, unknown)
+        keys = make_job_keys([guest.name for guest in plan.guests])
+        self.state.save(plan, keys)
+        self.history.write("plan", plan)
+        return self.boot(plan, keys)
+
+    def survey(self, nodes: Sequence[Node]) -> tuple[dict[str, NodeFacts], Report | None]:
+        """What the nodes have when nothing of the job's earlier attempts is there; a report if it failed."""
+        facts, survey = self.engine.survey(nodes)
+        if not survey.ok:
+            return facts, survey
+        removed = self.make_way(nodes)
+        if not removed.ok:
+            return facts, removed
+        if any(entry.changed for entry in removed.hosts):
+            facts, survey = self.engine.survey(nodes)
+        return facts, None if survey.ok else survey
+
+    def make_way(self, nodes: Sequence[Node]) -> Report:
+        """Remove what an earlier attempt left on the nodes, whose prologue was killed; mark the sisters.
+
+        Always: if that was on another mother superior, nothing here tells of it, and its guests have the same
+        MAC addresses; nor of a sister's prologue that was killed, and counted as a success. No processors:
+        mostly there is nothing to do, and the timeline need not say so.
+        """
+        engine = Engine(self.settings, self.deadline)
+        return Report.combined((engine.destroy(nodes, self.job.id), engine.mark(nodes, self.job.id)))
+
+    def boot(self, plan: Plan, keys: JobKeys) -> Report:
+        """Boot the plan's guests, and tell the nodes that they are the job's."""
+        boot = self.engine.boot(plan, keys, probe=self.probe)
+        if not boot.report.ok:
+            self.listen = lambda end: keep_last_words(self.settings, end, plan, keys, boot, self.history)
+            return self.failed(boot.report)
+        self.deadline.check()
+        # The sisters first: as soon as the job's shell runs, it may ask for tasks there.
+        if plan.nodes[1:]:
+            given = HandOver.of(plan, keys, boot.addresses)
+            handed = self.engine.hand_over(plan.nodes[1:], given, plan.job.owner)
+            if not handed.ok:
+                return self.failed(Report.combined((boot.report, handed)))
+            self.deadline.check()
+        self.state.hand_over(plan, keys, boot.addresses)
+        self.history.write("report", boot.report)
+        return boot.report
+
+    def failed(self, report: Report) -> Report:
+        """Keep a failed report."""
+        self.history.write("report", report)
+        return report
