@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.baseimages.check import FORMATS, QCOW2
 from nornir_torque_vm.config.fields import Field, Table
-from nornir_torque_vm.config.kinds import Text
+from nornir_torque_vm.config.kinds import Choice, Text
 from nornir_torque_vm.errors import Blame, ImageError
 from nornir_torque_vm.keys import DISTRO, IMAGE_NAME, KEYS
 from nornir_torque_vm.model import Distro
@@ -29,6 +30,8 @@ class Entry:
     arch: str | None = None
     description: str = ""
     sha256: str = ""
+    format: str = QCOW2
+    """``raw`` only when it was said: nothing in a raw disk tells that it is one."""
 
 
 _NAMES = Table("image", ImageError, [Field("name", Text(IMAGE_NAME, "the name of a file"), "image")])
@@ -40,6 +43,7 @@ _FIELDS = Table(
         Field("arch", KEYS["arch"].kind, "processor architecture"),
         Field("description", Text(r"[^\0-\x1f\x7f]{0,500}", "one line of text"), "what it is for"),
         Field("sha256", Text(r"[0-9a-f]{64}", "64 hexadecimal digits"), "digest of the file"),
+        Field("format", Choice({form: form for form in FORMATS}), "how the disk is stored"),
     ),
 )
 

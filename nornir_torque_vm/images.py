@@ -13,6 +13,7 @@ import os
 import re
 import stat
 
+from nornir_torque_vm.baseimages.check import CONVERT, QCOW2, examine
 from nornir_torque_vm.catalogue import Entry, read_catalogue
 from nornir_torque_vm.choose import settle_distro
 from nornir_torque_vm.config.fields import nearest, show
@@ -20,15 +21,16 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
 from nornir_torque_vm.keys import IMAGE_NAME
 from nornir_torque_vm.model import Distro, Image
-from nornir_torque_vm.qcow2 import HEADER_BYTES, MAX_SIZE, Header, parse_header
+from nornir_torque_vm.qcow2 import HEADER_BYTES, Header
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.sizes import format_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_CHAIN = 8
 """Images on top of each other, the named one included."""
 
-_CONVERT = "make it self-contained: qemu-img convert -O qcow2 OLD NEW"
-_REPAIR = "repair it with: qemu-img check -r all FILE"
 _HINT_LENGTH = 200
 """Characters of a list of file names that a message repeats at most."""
 _NAME = re.compile(IMAGE_NAME)
@@ -68,11 +70,12 @@ def family_of(name: str, request: Request, settings: Settings) -> tuple[Distro, 
     return settle_distro(request.distro, entry.distro, distro_of(name), settings.distro_default)
 
 
-def open_image(pool: str, name: str) -> Image:
+def open_image(pool: str, name: str, catalogue: Mapping[str, Entry] | None = None) -> Image:
     """Return the image ``name`` of the pool after looking at its header and at those it builds on.
 
     :param pool: absolute path of the image directory; it may itself be a link.
     :param name: a file name as a user writes it.
+    :param catalogue: the pool's, for who has read it already.
     :raises ImageError: with cause and cure; the site's fault when the pool itself cannot be read.
     """
     subject = f"image {show(name)}"
@@ -85,14 +88,17 @@ def open_image(pool: str, name: str) -> Image:
             blame=Blame.SITE,
         ) from error
     try:
-        header = _examine(pool_fd, pool, name, subject)
-        chain = _chain(pool_fd, pool, name, header, subject)
+        entries = read_catalogue(pool) if catalogue is None else catalogue
+        form = entries.get(name, Entry()).format
+        header = _examine(pool_fd, pool, name, subject, form)
+        chain = chain_of(pool_fd, pool, name, header, subject, entries)
     finally:
         os.close(pool_fd)
     path, *backing = (f"{pool.rstrip('/')}/{entry}" for entry in chain)
     return Image(
         name=name,
         path=path,
+        format=form,
         virtual_size=header.virtual_size,
         distro=distro_of(name) or Distro.DEBIAN,
         backing=tuple(backing),
@@ -105,61 +111,38 @@ def distro_of(name: str) -> Distro | None:
     return told[0] if len(told) == 1 else None
 
 
-def _chain(pool_fd: int, pool: str, name: str, header: Header, subject: str) -> list[str]:
-    """Examine every image below ``name``, whose header is given; return all names, topmost first."""
+def chain_of(
+    pool_fd: int, pool: str, name: str, header: Header, subject: str, catalogue: Mapping[str, Entry]
+) -> list[str]:
+    """Examine every image below ``name``, whose header is given; return all names, topmost first.
+
+    :raises ImageError: one of them cannot be used, or they are too many.
+    """
     seen = [name]
     while header.backing_file:
         name = header.backing_file.removeprefix(f"{pool.rstrip('/')}/")
         if not _NAME.fullmatch(name):
             raise ImageError(
                 f"{subject} builds on {show(header.backing_file)}, which is outside the image pool",
-                hint=_CONVERT,
+                hint=CONVERT,
             )
-        if header.backing_format not in {"", "qcow2"}:
-            raise ImageError(
-                f"{subject} builds on {show(name)} as {show(header.backing_format)}, not as qcow2",
-                hint=_CONVERT,
-            )
+        form = catalogue.get(name, Entry()).format
+        if header.backing_format not in {"", QCOW2} or form != QCOW2:
+            told = header.backing_format if form == QCOW2 else form
+            raise ImageError(f"{subject} builds on {show(name)} as {show(told)}, not as qcow2", hint=CONVERT)
         if name in seen or len(seen) == MAX_CHAIN:
             why = "so the chain never ends" if name in seen else f"the chain is longer than {MAX_CHAIN}"
-            raise ImageError(f"{subject} builds on {show(name)}, {why}", hint=_CONVERT)
+            raise ImageError(f"{subject} builds on {show(name)}, {why}", hint=CONVERT)
         seen.append(name)
         subject = f"{subject} builds on {show(name)}, which"
-        header = _examine(pool_fd, pool, name, subject)
+        header = _examine(pool_fd, pool, name, subject, form)
     return seen
 
 
-def _examine(pool_fd: int, pool: str, name: str, subject: str) -> Header:
+def _examine(pool_fd: int, pool: str, name: str, subject: str, form: str) -> Header:
     """Read the header of one file of the pool and refuse what QEMU must not be given."""
     data, size = _read_start(pool_fd, pool, name, subject)
-    header = parse_header(data, subject)
-    refusal = _refusal(header, size)
-    if refusal:
-        cause, cure = refusal
-        raise ImageError(f"{subject} {cause}", hint=cure)
-    return header
-
-
-def _refusal(header: Header, size: int) -> tuple[str, str] | None:
-    """Cause and cure when an image of ``size`` bytes with this header cannot be used."""
-    if header.data_file:
-        return f"keeps its data in another file ({show(header.data_file)})", _CONVERT
-    if header.encrypted:
-        return "is encrypted", "images must be readable without a secret"
-    if header.corrupt:
-        return "is marked as corrupt", _REPAIR
-    if header.dirty:
-        return "was not closed properly", _REPAIR
-    if header.unknown_features:
-        return f"needs features unknown here (bits {header.unknown_features:#x})", _CONVERT
-    if header.virtual_size == 0:
-        return "holds a disk of 0 bytes", "build it again"
-    if header.virtual_size > MAX_SIZE:
-        disk = format_size(header.virtual_size)
-        return f"holds a disk of {disk}, more than {format_size(MAX_SIZE)}", "build it again, smaller"
-    if header.tables_end > size:
-        return f"is cut off after {size} bytes", "copy the image again from its source"
-    return None
+    return examine(data, size, subject, form)
 
 
 def _read_start(pool_fd: int, pool: str, name: str, subject: str) -> tuple[bytes, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,34 @@ class StorageContract:
         assert header.backing_format == place.image.format == "qcow2"
         assert header.virtual_size == place.image.virtual_size
         assert (place.files / "tvm-1.qcow2").stat().st_mode & 0o777 == 0o600
+
+    def test_an_overlay_on_a_raw_disk_says_that_it_is_raw(self, place: Place) -> None:
+        """Even where something in the disk looks like a header: to whom it is raw it says nothing."""
+        raw = dataclasses.replace(place.image, format="raw")
+        place.storage.overlay("tvm-1.qcow2", raw)
+        header = parse_header((place.files / "tvm-1.qcow2").read_bytes())
+        assert (header.backing_file, header.backing_format) == (raw.path, "raw")
+        assert header.virtual_size == raw.virtual_size
+
+    def test_an_overlay_with_a_limit_is_a_file_of_that_size_mostly_a_hole(self, place: Place) -> None:
+        """So the emulator can be told where it ends, and memory is taken only for what is written."""
+        limit = 64 << 20
+        place.storage.put("tvm-1.qcow2", b"an older one")
+        assert place.storage.overlay("tvm-1.qcow2", place.image, limit) == place.storage.path("tvm-1.qcow2")
+        status = (place.files / "tvm-1.qcow2").stat()
+        assert (status.st_size, status.st_mode & 0o777) == (limit, 0o600)
+        assert status.st_blocks * 512 < 1 << 20
+        with (place.files / "tvm-1.qcow2").open("rb") as file:
+            header = parse_header(file.read(65536))
+        assert header.backing_file == place.image.path
+        assert header.virtual_size == place.image.virtual_size
+        assert place.storage.remove("tvm-1.qcow2") is True
+
+    def test_the_capacity_is_that_of_the_file_system(self, place: Place) -> None:
+        """Whatever is on it."""
+        place.storage.names("")
+        status = os.statvfs(place.files)
+        assert place.storage.capacity() == status.f_blocks * status.f_frsize
 
     def test_an_overlay_takes_the_place_of_an_older_one(self, place: Place) -> None:
         """A guest that is started again must not find what it wrote before."""

@@ -18,6 +18,8 @@ from nornir_torque_vm.wrapper.resolve import CATALOGUE, COMMAND_LINE, FILE_NAME,
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nornir_torque_vm.config.settings import Settings
     from nornir_torque_vm.wrapper.resolve import Values
 
@@ -103,7 +105,7 @@ def list_images(settings: Settings, *, names_only: bool = False) -> str:
             blame=Blame.SITE,
         ) from None
     catalogue = read_catalogue(settings.image_pool)
-    rows = [row for name in there if (row := _row(name, catalogue.get(name, Entry()), settings))]
+    rows = [row for name in there if (row := _row(name, catalogue, settings))]
     if names_only:
         rows = [row[:1] for row in rows if row[1]]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -111,16 +113,17 @@ def list_images(settings: Settings, *, names_only: bool = False) -> str:
     return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
-def _row(name: str, entry: Entry, settings: Settings) -> tuple[str, ...]:
+def _row(name: str, catalogue: Mapping[str, Entry], settings: Settings) -> tuple[str, ...]:
     """What is shown of one file of the pool; nothing if it is no image and does not claim to be one.
 
     Of one that cannot be used, size and the like are empty.
     """
     try:
-        image = open_image(settings.image_pool, name)
+        image = open_image(settings.image_pool, name, catalogue)
     except ImageError as error:
         claims = name.endswith(_SUFFIXES) and not name.startswith(".")
         return (name, "", "", "", f"cannot be used: {error.what}") if claims else ()
+    entry = catalogue.get(name, Entry())
     distro = entry.distro or distro_of(name) or settings.distro_default
     default = "(default) " if name == settings.img_default else ""
     arch = entry.arch or settings.arch_default

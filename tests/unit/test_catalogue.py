@@ -30,11 +30,13 @@ def test_every_field_may_be_left_away(tmp_path: Path) -> None:
     pool = write(
         tmp_path,
         f"""{{"a.qcow2": {{"distro": "CentOS", "arch": "x86_64",
-        "description": "for ünit tests", "sha256": "{"0" * 64}"}}, "b": {{}}}}""",
+        "description": "for ünit tests", "sha256": "{"0" * 64}"}}, "b": {{}},
+        "c": {{"format": "raw"}}}}""",
     )
     assert read_catalogue(pool) == {
         "a.qcow2": Entry(Distro.REDHAT, "x86_64", "for ünit tests", "0" * 64),
-        "b": Entry(),
+        "b": Entry(format="qcow2"),
+        "c": Entry(format="raw"),
     }
 
 

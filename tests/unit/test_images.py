@@ -292,3 +292,45 @@ def test_an_overlay_of_our_own_is_a_good_image(pool: Path) -> None:
     """Reader and writer agree."""
     (pool / "overlay").write_bytes(overlay_bytes(f"{pool}/debian.qcow2", "qcow2", GiB))
     assert open_image(str(pool), "overlay").virtual_size == GiB
+
+
+def catalogue(pool: Path, text: str) -> None:
+    (pool / "catalogue.json").write_text(text, encoding="utf-8")
+
+
+def test_a_raw_disk_is_one_only_by_the_catalogues_word(pool: Path) -> None:
+    """What stands in it was perhaps written by a guest: no byte of it says what it is."""
+    (pool / "disk.img").write_bytes(b"\0" * 1_000_000)
+    assert "is not a qcow2 image" in refused(pool, "disk.img").what
+    catalogue(pool, '{"disk.img": {"format": "raw"}}')
+    expected = Image("disk.img", f"{pool}/disk.img", "raw", 1_000_448, Distro.DEBIAN)
+    assert open_image(str(pool), "disk.img") == expected
+
+
+def test_a_raw_disk_with_a_header_in_it_stays_raw(pool: Path) -> None:
+    """Else a guest that had written one would see any file of the node with its next boot."""
+    (pool / "disk.img").write_bytes(image_bytes(backing=b"/etc/shadow"))
+    catalogue(pool, '{"disk.img": {"format": "raw"}}')
+    image = open_image(str(pool), "disk.img")
+    assert (image.format, image.virtual_size, image.backing) == ("raw", 0x20000, ())
+
+
+def test_an_image_of_the_pool_builds_on_no_raw_disk(pool: Path) -> None:
+    """All images of a chain have one format in the domain's description."""
+    (pool / "disk.img").write_bytes(image_bytes())
+    (pool / "upper").write_bytes(image_bytes(backing=b"disk.img"))
+    catalogue(pool, '{"disk.img": {"format": "raw"}}')
+    assert refused(pool, "upper").what == "image 'upper' builds on 'disk.img' as 'raw', not as qcow2"
+
+
+@pytest.mark.parametrize(
+    ("size", "cause"),
+    [(0, "holds a disk of 0 bytes"), (MAX_SIZE + 1, "holds a disk of 17592186044928 bytes, more than 16T")],
+)
+def test_a_raw_disk_has_the_limits_of_every_disk(
+    pool: Path, size: int, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its size is the file's, in whole sectors."""
+    monkeypatch.setattr("nornir_torque_vm.images._read_start", lambda *_: (b"", size))
+    catalogue(pool, '{"disk.img": {"format": "raw"}}')
+    assert cause in refused(pool, "disk.img").what

@@ -14,9 +14,10 @@ from nornir_torque_vm.config.compiled import compile_settings
 ROOT = Path(__file__).parents[2]
 
 OURS = {
+    "baseimages", "baseimages.check",
     "catalogue", "choose", "config", "config.compiled", "config.components", "config.fields",
     "config.filekinds", "config.guests", "config.hooks", "config.kinds", "config.listkinds",
-    "config.settings", "config.submit",
+    "config.machine", "config.settings", "config.submit",
     "errors", "hooks", "hooks.stdio", "images", "keys", "model", "nodefile", "qcow2", "request", "sizes",
     "wrapper", "wrapper.argv", "wrapper.directives", "wrapper.getopt", "wrapper.inputs", "wrapper.nodespec",
     "wrapper.poolimages", "wrapper.qsub", "wrapper.qsubsize", "wrapper.resolve", "wrapper.resourcelist",
