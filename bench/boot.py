@@ -52,6 +52,7 @@ class Boots:
     floors: list[Mapping[str, float]] = dataclasses.field(default_factory=list)
     addresses: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """MAC → address of the floor's guests."""
+    floor_job: str = FLOOR_JOB
 
     @property
     def node(self) -> str:
@@ -62,11 +63,15 @@ class Boots:
         """Learn the addresses of the floor's guests: a first job with its id has the same MAC addresses."""
         for node in self.lab.node_names:
             deploy_hooks(self.lab.root(node))
-        self._job(1, FLOOR_SERVER)
+        self.first()
         self.addresses = read_leases(self.lab.lease_file.read_text(encoding="ascii"))
         for mac, address in self.addresses.items():
             words = ("ip", "neigh", "replace", address, "lladdr", mac, "dev", "br0", "nud", "permanent")
             self.lab.run(self.node, words)  # else the floor may wait a second for ARP's next question
+
+    def first(self) -> None:
+        """Run the job that has the floor's id."""
+        self._job(1, FLOOR_SERVER)
 
     def ours(self) -> float:
         """Run a job that is new; return the seconds until all its guests were healthy."""
@@ -74,7 +79,7 @@ class Boots:
 
     def floor(self) -> float:
         """Run the floor; return the seconds until all its guests were healthy."""
-        where = (FLOOR_JOB, f"other={self.other}", *self.lab.node_names)
+        where = (self.floor_job, f"other={self.other}", *self.lab.node_names)
         order = inside(self.lab, self.node, "boot_setup.py", *where, seconds=SECONDS)
         for guest in order["guests"]:
             guest["address"] = self.addresses[guest["mac"]]
@@ -83,7 +88,7 @@ class Boots:
         try:
             cost = child.run(argv, seconds=SECONDS, order=order)
         finally:
-            self._destroy(FLOOR_JOB)
+            self._destroy(self.floor_job)
         marks = {mark: round(float(at) - began, 3) for mark, at in cost.answer.items()}
         self.floors.append({**marks, "end": cost.wall})
         return marks["healthy"]

@@ -1,4 +1,4 @@
-"""A lab for benchmarks: two nodes with a name of their own, and nothing of them afterwards."""
+"""A lab for benchmarks, with a name of its own, and nothing of it afterwards."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ HERE = Path(__file__).parent
 
 
 @contextlib.contextmanager
-def bench_lab() -> Iterator[Lab]:
+def bench_lab(nodes: int = NODES, *, torque: bool = False) -> Iterator[Lab]:
     """Bring a fresh lab up, with the micro image in its pool; take it down whatever happens.
+
+    :param torque: with the TORQUE on the PATH.
 
     :raises LabError, ImageBuildError: it cannot be had, or another benchmark is using it.
     """
-    lab = Lab(NAME, NODES)
+    lab = Lab(NAME, nodes, torque=torque)
     with _alone(lab.paths.cache):
         build("micro", lab.paths.cache, progress=tell)
         lab.down()  # what a killed benchmark left
