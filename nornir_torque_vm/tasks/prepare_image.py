@@ -9,7 +9,8 @@ from nornir.core.task import Result, Task
 from nornir_torque_vm.connections.libvirt import NO_DOMAIN, map_error
 from nornir_torque_vm.inventory.hostdata import guest_of, keys_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest
-from nornir_torque_vm.render.seed import seed_files, seed_iso
+from nornir_torque_vm.render.cloudinit.iso import seed_iso
+from nornir_torque_vm.render.cloudinit.seed import seed_files
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, storage_of, where
 from nornir_torque_vm.tasks.node_address import node_address
 from nornir_torque_vm.tasks.volumes import overlay_name, seed_name

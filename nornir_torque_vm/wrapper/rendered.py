@@ -13,8 +13,8 @@ from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.images import open_image
 from nornir_torque_vm.model import Image, Job, JobKeys, KeyPair, Node, Owner
 from nornir_torque_vm.plan import make_plan
+from nornir_torque_vm.render.cloudinit.seed import seed_files
 from nornir_torque_vm.render.domain import GuestVolumes, domain_xml
-from nornir_torque_vm.render.seed import seed_files
 from nornir_torque_vm.tasks.volumes import console_name, overlay_name, seed_name
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ import paramiko
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.model import Guest, Image, Job, JobKeys, Node, Owner, Plan, Shape
-from nornir_torque_vm.render.seed import seed_files, seed_iso
+from nornir_torque_vm.render.cloudinit.iso import seed_iso
+from nornir_torque_vm.render.cloudinit.seed import seed_files
 from nornir_torque_vm.sshkeys import make_job_keys
 
 QEMU = "/usr/bin/qemu-system-x86_64"

@@ -17,9 +17,10 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.virconnect import library
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.model import Image
+from nornir_torque_vm.render.cloudinit.iso import seed_iso
+from nornir_torque_vm.render.cloudinit.seed import seed_files
 from nornir_torque_vm.render.domain import GuestVolumes, domain_xml
 from nornir_torque_vm.render.metadata import METADATA_URI, parse_metadata
-from nornir_torque_vm.render.seed import seed_files, seed_iso
 from nornir_torque_vm.storage.volumes import VolumeStorage
 
 pytestmark = pytest.mark.lab

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.model import Guest, Image, Job, Node, Owner, Plan, Shape
-from nornir_torque_vm.render.seed import seed_files
+from nornir_torque_vm.render.cloudinit.seed import seed_files
 from nornir_torque_vm.sshkeys import make_job_keys
 
 pytestmark = needs_busybox

@@ -22,7 +22,10 @@ from render_kit import cpu_seconds, illegal, keys_for, legal, owned_by, plan_of
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Owner, Plan
-from nornir_torque_vm.render.seed import meta_data, network_config, seed_files, seed_iso, user_data
+from nornir_torque_vm.render.cloudinit.iso import seed_iso
+from nornir_torque_vm.render.cloudinit.network import network_config
+from nornir_torque_vm.render.cloudinit.seed import meta_data, seed_files
+from nornir_torque_vm.render.cloudinit.userdata import user_data
 
 SETTINGS = Settings()
 ADD_GROUPS = 'while [ $# -gt 1 ]; do getent group "$1" >/dev/null || groupadd -o -g "$2" "$1"; shift 2; done'

@@ -1,0 +1,23 @@
+"""``network-config`` (version 2): how a guest's card gets its address, and whom the guest asks for names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nornir_torque_vm.model import Guest
+from nornir_torque_vm.render.encode import json_line
+
+if TYPE_CHECKING:
+    from nornir_torque_vm.config.settings import Settings
+
+
+def network_config(guest: Guest, settings: Settings) -> str:
+    """Return ``network-config`` (version 2): the card with our MAC address is ``eth0`` and asks DHCP.
+
+    :raises RequestError: a value that JSON and YAML cannot both hold.
+    """
+    # The name is set because cloud-init writes it into the files of distributions that know no match.
+    card: dict[str, Any] = {"match": {"macaddress": guest.mac}, "set-name": "eth0", "dhcp4": True}
+    if settings.search_domain:
+        card["nameservers"] = {"search": [settings.search_domain]}
+    return json_line({"version": 2, "ethernets": {"eth0": card}}) + "\n"
