@@ -56,7 +56,7 @@ def test_two_jobs_of_six_guests_share_three_nodes(vm_lab: Lab) -> None:
     [
         ("1", "1:00:00", "271", ["ready", "told"]),
         ("2", "1:00:00", "265", ["ready"]),
-        ("2", "0:00:03", "-11", ["ready", "told"]),
+        ("2", "0:00:12", "-11", ["ready", "told"]),
     ],
     ids=["deleted", "deleted on two nodes", "over its walltime"],
 )
