@@ -1,6 +1,7 @@
 """The reference of all settings and all ``-vm`` keys, written from the tables that read them.
 
-``python -m nornir_torque_vm.config.reference > docs/configuration.md`` renews it.
+``python -m nornir_torque_vm.config.reference > docs/configuration.md`` renews it, in the project's folder:
+each row has the test that proves its effect, found in ``tests/``.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from nornir_torque_vm.config.fields import Field
 from nornir_torque_vm.config.obsolete import REASONS
+from nornir_torque_vm.config.proofs import proofs
 from nornir_torque_vm.config.settings import DEFAULT_PATH, SETTINGS, Settings
 from nornir_torque_vm.config.tomltext import toml_value
 from nornir_torque_vm.keys import KEYS
@@ -21,7 +24,15 @@ SECTIONS = {
         "Guests",
         "Submit hosts check and resolve requests by them; nodes do the same again, and plan guests by them.",
     ),
+    "MachineSettings": (
+        "Machines",
+        "The plan and the domain of each guest follow them; what a node has not got the survey tells.",
+    ),
     "HookSettings": ("Hooks", "The hooks on the nodes act on them."),
+    "AddressSettings": (
+        "Addresses",
+        "Nodes plan and check the guests' addresses by them, and give leases back.",
+    ),
     "SubmitSettings": (
         "Submission",
         "The wrapper and the submit filter act on them, some of them the hooks too.",
@@ -43,7 +54,8 @@ work with the settings is said in [Administration](administration.md#configurati
 Settings stand in `{DEFAULT_PATH}` (TOML), the same file on submit hosts and nodes. Names count in
 any case: `IMAGE_POOL` is `image_pool`. Truth values are `true` and `false`; sizes are texts such as `"2G"`,
 binary; times are seconds. Hosts are chosen by `"*"` (all), `""` (none) or a regular expression that has to
-match a host's whole name, short or full.
+match a host's whole name, short or full. The last column names a test, below `tests/`, that looks at the
+effect: at the live domain, from inside a guest, or at what a hook or a command does.
 """
 KEYS_HEAD = """\
 ## Keys of `-vm`
@@ -58,31 +70,42 @@ OBSOLETE_HEAD = """\
 """
 
 
-def reference() -> str:
-    """Return the whole page."""
-    parts = [HEAD, *_sections(), KEYS_HEAD, _table(("key", "meaning", "values", "default"), map(_key, KEYS))]
+def reference(proved: Mapping[str, tuple[str, ...]]) -> str:
+    """Return the whole page.
+
+    :param proved: name of a setting or key → tests that prove it.
+    """
+    keys = _table(("key", "meaning", "values", "default", "test"), (_key(field, proved) for field in KEYS))
+    parts = [HEAD, *_sections(proved), KEYS_HEAD, keys]
     return "\n".join([*parts, OBSOLETE_HEAD, _table(("name", "it …"), _obsolete())])
 
 
-def _sections() -> Iterator[str]:
+def _sections(proved: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     for owner in reversed(Settings.__mro__):
         names = [name for name in vars(owner).get("__annotations__", {}) if dataclasses.is_dataclass(owner)]
         if names:
             heading, where = SECTIONS.get(owner.__name__, (owner.__name__, owner.__doc__ or ""))
             yield f"## {heading}\n\n{where}\n"
-            titles = ("setting", "meaning", "values", "default", "earlier names")
-            yield _table(titles, (_setting(SETTINGS[name]) for name in names))
+            titles = ("setting", "meaning", "values", "default", "earlier names", "test")
+            yield _table(titles, (_setting(SETTINGS[name], proved) for name in names))
 
 
-def _setting(field: Field) -> tuple[str, ...]:
+def _setting(field: Field, proved: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     default = toml_value(field.kind.dump(field.default))
     earlier = ", ".join(f"`{alias.upper()}`" for alias in field.aliases)
-    return f"`{field.name}`", _meaning(field), field.kind.words, f"`{default}`", earlier
+    words = field.kind.words
+    return f"`{field.name}`", _meaning(field), words, f"`{default}`", earlier, _test(field, proved)
 
 
-def _key(field: Field) -> tuple[str, ...]:
+def _key(field: Field, proved: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     default = f"setting `{field.default_from}`" if field.default_from else "none"
-    return f"`{field.name}`", _meaning(field), field.kind.words, default
+    return f"`{field.name}`", _meaning(field), field.kind.words, default, _test(field, proved)
+
+
+def _test(field: Field, proved: Mapping[str, tuple[str, ...]]) -> str:
+    """One of the tests that prove it; the nearest to a real guest."""
+    tests = sorted(proved.get(field.name, ()), key=lambda test: (test.partition("/")[0] != "lab", test))
+    return f"`{tests[0]}`" if tests else ""
 
 
 def _obsolete() -> Iterator[tuple[str, str]]:
@@ -107,4 +130,4 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(reference(proofs(Path("tests"))))
