@@ -27,7 +27,7 @@ from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.inventory.hostdata import node_of
 from nornir_torque_vm.inventory.records import guests_inventory
-from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Owner, Plan
+from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Owner, Plan, Shape
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.runners.deadline import DeadlineRunner
 from nornir_torque_vm.runstate.handover import HandOver
@@ -109,10 +109,14 @@ class Engine:
         return results
 
     def survey(
-        self, nodes: Sequence[Node], inventory: Inventory | None = None
+        self, nodes: Sequence[Node], inventory: Inventory | None = None, shape: Shape | None = None
     ) -> tuple[dict[str, NodeFacts], Report]:
-        """Find out what the nodes are and what they have free: facts by node name, and the verdicts."""
-        results = self.run(inventory or node_inventory(nodes, self.settings), survey, role="node")
+        """Find out what the nodes are and what they have free: facts by node name, and the verdicts.
+
+        :param shape: ask also whether guests of this shape can be made there.
+        """
+        chosen = inventory or node_inventory(nodes, self.settings)
+        results = self.run(chosen, survey, role="node", shape=shape)
         facts = {name: multi[0].result for name, multi in results.items() if not multi.failed}
         return facts, Report.from_results(results)
 

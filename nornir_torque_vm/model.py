@@ -132,6 +132,8 @@ class NodeFacts:
     """How processors and memory are grouped; None when nobody looked."""
     held: tuple[Holding, ...] = ()
     """What guests that are there hold for themselves."""
+    refused: str = ""
+    """What libvirt has against the shape it was asked about; empty: nothing."""
 
 
 class UserFiles(enum.StrEnum):
@@ -178,6 +180,12 @@ class Shape:
     arch: str = "x86_64"
     domain_type: str = "kvm"
     """libvirt domain type: ``kvm`` or ``qemu`` (emulation)."""
+    emulator: str = ""
+    """Path on the node; empty: the one libvirt finds."""
+    machine: str = ""
+    """Machine type; empty: that of the architecture."""
+    cpu: str = ""
+    """``host-passthrough``, ``host-model``, ``maximum`` or a model; empty: that of the domain type."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

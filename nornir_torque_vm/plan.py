@@ -12,13 +12,20 @@ from collections.abc import Mapping, Sequence
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import (
     BusyError,
-    HypervisorError,
     InventoryError,
     RequestError,
     SettingsError,
     StateError,
 )
 from nornir_torque_vm.identity import domain_name, guest_name, guest_uuid, mac_address
+from nornir_torque_vm.machine.offer import (
+    TEST_DRIVER,
+    check_arch,
+    check_domain_type,
+    check_machine,
+    is_test_driver,
+)
+from nornir_torque_vm.machine.shape import shape_of
 from nornir_torque_vm.model import (
     Distro,
     Guest,
@@ -48,10 +55,6 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Of the JSON form; grows when an older reader would misread it."""
-_DOMAIN_TYPES = {"kvm": "kvm", "skvm": "kvm", "qemu": "qemu"}
-"""Value of the key ``hypervisor`` → libvirt domain type; skvm differs by its emulator only."""
-TEST_DRIVER = "test"
-"""Domain type of libvirt's ``test:///``, which runs nothing and has one architecture."""
 
 
 def make_plan(
@@ -71,7 +74,7 @@ def make_plan(
         there have no placement.
     :param pins: what the file says that the request names for ``vcpu_pinning``.
     :raises RequestError: the guests are more or larger than the site or a node allows at all.
-    :raises HypervisorError: a node cannot run the domain type it should.
+    :raises HypervisorError: a node cannot run the domain type or the machine it should.
     :raises BusyError: there would be room if there were no guests of other jobs.
     :raises InventoryError: no node, or one on which the site has switched VM jobs off.
     :raises SettingsError: the settings keep all of a node for its own system.
@@ -84,15 +87,10 @@ def make_plan(
         raise InventoryError("the job has no node", hint="look at its nodefile", job=job.id)
     _check_enabled(nodes, settings)
     per_node = _per_node(request, settings)
-    shape = Shape(
-        vcpus=_asked(request.vcpus, settings.vcpus_default),
-        ram=_asked(request.ram, settings.ram_default),
-        arch=_asked(request.arch, settings.arch_default),
-        domain_type=_DOMAIN_TYPES[_asked(request.hypervisor, settings.hypervisor_default)],
-    )
+    shape = shape_of(request, settings)
     user_files, user_dirs = files_for(settings, job.owner, image)
     known = [facts[node.name] for node in nodes if node.name in facts] if facts else []
-    for check in (_check_arch, _check_size, _check_domain_type, _check_room):
+    for check in (check_arch, _check_size, check_domain_type, check_machine, _check_room):
         for fact in known:
             check(fact, shape, per_node, settings)
     offers = {fact.node: fact for fact in known}
@@ -171,22 +169,9 @@ def _guest(job: Job, rank: int, node: Node, index: int, shape: Shape) -> Guest:
 
 def _adapted(shape: Shape, fact: NodeFacts | None) -> Shape:
     """The shape as this node runs it: libvirt's test driver knows its own architecture and type only."""
-    if fact is None or not _is_test_driver(fact):
+    if fact is None or not is_test_driver(fact):
         return shape
     return dataclasses.replace(shape, arch=next(iter(fact.domain_types)), domain_type=TEST_DRIVER)
-
-
-def _is_test_driver(fact: NodeFacts) -> bool:
-    return bool(fact.domain_types) and all(types == (TEST_DRIVER,) for types in fact.domain_types.values())
-
-
-def _check_arch(fact: NodeFacts, shape: Shape, _per_node: int, _settings: Settings) -> None:
-    if shape.arch not in fact.domain_types and not _is_test_driver(fact):
-        raise RequestError(
-            f"arch={shape.arch} cannot be run here",
-            hint=f"the node offers {', '.join(sorted(fact.domain_types)) or 'none at all'}",
-            node=fact.node,
-        )
 
 
 def _check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
@@ -210,21 +195,6 @@ def _check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings
             hint="ask for less with ram= or vms_per_node=",
             node=fact.node,
         )
-
-
-def _check_domain_type(fact: NodeFacts, shape: Shape, _per_node: int, _settings: Settings) -> None:
-    offered = fact.domain_types.get(shape.arch, ())
-    if shape.domain_type in offered or _is_test_driver(fact):
-        return
-    if shape.domain_type == "kvm":
-        cure = "make /dev/kvm work there, or ask for hypervisor=qemu (slow emulation)"
-    else:
-        cure = "install the emulator there"
-    raise HypervisorError(
-        f"hypervisor={shape.domain_type} is not available for {shape.arch}, only {', '.join(offered)}",
-        hint=cure,
-        node=fact.node,
-    )
 
 
 def _check_room(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:

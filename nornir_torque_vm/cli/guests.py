@@ -30,6 +30,7 @@ from nornir_torque_vm.exitcodes import cli_exit
 from nornir_torque_vm.found import FoundGuest
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.torque import server_of
+from nornir_torque_vm.machine.shape import shape_of
 from nornir_torque_vm.model import Job, JobKeys, Plan
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.report import HostReport, Report
@@ -80,7 +81,7 @@ def boot(*, requests: tuple[str, ...], **options: Any) -> int:
         if JobState.find(settings.run_dir, job_id) is not None:
             # The same MAC addresses twice on one network would disturb both.
             raise InventoryError(f"job {job_id} has guests", hint=f"torque-vm destroy --job {job_id}")
-        facts, survey = command.engine.survey(nodes, command.inventory())
+        facts, survey = command.engine.survey(nodes, command.inventory(), shape_of(request, settings))
         if not survey.ok:
             return command.show(survey, ("NODE",), [])
         plan = make_plan(request, settings, job, nodes, image, facts)

@@ -25,6 +25,7 @@ from nornir_torque_vm.exitcodes import cli_exit
 from nornir_torque_vm.hooks.frame import cancel_on_signal
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.build import build_inventory
+from nornir_torque_vm.machine.shape import shape_of
 from nornir_torque_vm.model import Guest, Job, Node, Plan
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.processors.progress import progress
@@ -104,7 +105,7 @@ class Trial:
         request = parse_request(requests)
         image = image_for(request, self.settings)
         with JobState(self.settings.run_dir, self.job).lock(self.engine.deadline):
-            facts, survey = self.engine.survey(self.nodes)
+            facts, survey = self.engine.survey(self.nodes, shape=shape_of(request, self.settings))
             able = [node for node in self.nodes if node.name in facts]
             if not able:
                 return survey

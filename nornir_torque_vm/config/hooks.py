@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.guests import GuestSettings
 from nornir_torque_vm.config.kinds import Int, Seconds
+from nornir_torque_vm.config.machine import MachineSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class HookSettings(GuestSettings):
+class HookSettings(MachineSettings):
     """What hooks share with the site. Times in seconds."""
 
     site_hook_timeout: float = setting(

@@ -124,6 +124,8 @@ class Settings(ComponentSettings):
                 f"{KILL_MARGIN:g} s before it, and teardown_margin takes {self.teardown_margin:g} s",
                 hint="raise $prologalarm on all nodes and prologalarm here, or lower teardown_margin",
             )
+        if self.hypervisor_default == "skvm" and not self.skvm_emulator:
+            raise SettingsError("hypervisor_default is skvm and there is no skvm_emulator", hint="name it")
         for small, large in _ORDERED:
             if getattr(self, small) > getattr(self, large):
                 raise SettingsError(

@@ -10,7 +10,8 @@ from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.slots import floating, pins_of, with_slots
 from nornir_torque_vm.images import image_for
-from nornir_torque_vm.model import Job, JobKeys, Node, NodeFacts, Plan
+from nornir_torque_vm.machine.shape import shape_of
+from nornir_torque_vm.model import Job, JobKeys, Node, NodeFacts, Plan, Shape
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import Request
@@ -52,7 +53,7 @@ class Start:
         :raises TorqueVMError: the job could not even be planned.
         """
         image = image_for(request, self.settings)
-        facts, failed = self.survey(nodes)
+        facts, failed = self.survey(nodes, shape_of(request, self.settings))
         if failed is not None:
             return self.failed(failed)
         nodes, unknown = with_slots(nodes, self.job.id, self.settings, self.deadline)
@@ -64,16 +65,16 @@ class Start:
         self.history.write("plan", plan)
         return self.boot(plan, keys)
 
-    def survey(self, nodes: Sequence[Node]) -> tuple[dict[str, NodeFacts], Report | None]:
+    def survey(self, nodes: Sequence[Node], shape: Shape) -> tuple[dict[str, NodeFacts], Report | None]:
         """What the nodes have when nothing of the job's earlier attempts is there; a report if it failed."""
-        facts, survey = self.engine.survey(nodes)
+        facts, survey = self.engine.survey(nodes, shape=shape)
         if not survey.ok:
             return facts, survey
         removed = self.make_way(nodes)
         if not removed.ok:
             return facts, removed
         if any(entry.changed for entry in removed.hosts):
-            facts, survey = self.engine.survey(nodes)
+            facts, survey = self.engine.survey(nodes, shape=shape)
         return facts, None if survey.ok else survey
 
     def make_way(self, nodes: Sequence[Node]) -> Report:

@@ -20,10 +20,10 @@ TEMPLATE = "domain.xml.j2"
 """Name of the template, built-in or in the site's ``template_dir``."""
 
 MACHINES = {"x86_64": "q35", "i686": "q35"}
-"""Architecture → machine type. Both boot the pool's BIOS images."""
+"""Architecture → machine type where the settings name none. Both boot the pool's BIOS images."""
 
 CPU_MODES = {"kvm": "host-passthrough", "qemu": "maximum"}
-"""Domain type → CPU model.
+"""Domain type → CPU model where the settings name none.
 
 The host's own CPU for hardware virtualization: guests of a job never migrate. Everything the
 emulator can do for emulation: its default lacks what today's distributions demand (RHEL 9 stops at
@@ -71,10 +71,11 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         written into XML.
     :raises SettingsError: the site's own template is wrong.
     """
-    machine = MACHINES.get(guest.shape.arch)
-    if machine is None:
+    shape = guest.shape
+    machine = shape.machine or MACHINES.get(shape.arch, "")
+    if shape.arch not in MACHINES:
         raise RequestError(
-            f"guests of architecture {guest.shape.arch} cannot be built",
+            f"guests of architecture {shape.arch} cannot be built",
             hint=f"ask for {' or '.join(MACHINES)}",
             guest=guest.name,
         )
@@ -82,14 +83,16 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         TEMPLATE,
         settings.template_dir,
         guest=guest,
-        shape=guest.shape,
+        shape=shape,
         machine=machine,
-        cpu_mode=CPU_MODES.get(guest.shape.domain_type),
+        # The test driver has no processors to describe.
+        cpu=(shape.cpu or CPU_MODES[shape.domain_type]) if shape.domain_type in CPU_MODES else "",
         record=Markup(job_element(plan.job, guest)),  # noqa: S704 - encoded there, value by value
         chain=(plan.image.path, *plan.image.backing),
         base_format=plan.image.format,
         volumes=volumes,
         bridge=settings.bridge,
+        network=settings.network,
         placement=placement_texts(guest.placement),
         owner=plan.job.owner,
         user_files=plan.user_files,

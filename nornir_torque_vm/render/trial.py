@@ -88,7 +88,8 @@ def _domain(settings: Settings) -> str:
     job = Job("1.server", "server", _OWNER)
     validator = shutil.which(VALIDATOR) if shutil.which("xmllint") else None
     seen: set[str] = set()
-    for hypervisor, image in itertools.product(KEYS["hypervisor"].kind.choices, _IMAGES):
+    offered = [name for name in KEYS["hypervisor"].kind.choices if name != "skvm" or settings.skvm_emulator]
+    for hypervisor, image in itertools.product(offered, _IMAGES):
         try:
             plan = make_plan(Request(hypervisor=hypervisor), settings, job, [Node("node")], image)
             text = domain_xml(plan, plan.guests[0], _VOLUMES, settings)

@@ -10,9 +10,13 @@ from nornir.core.task import Result, Task
 from nornir_torque_vm.capabilities import Capabilities, node_facts, parse_capabilities
 from nornir_torque_vm.connections.libvirt import map_error, mapped
 from nornir_torque_vm.connections.virconnect import is_test
+from nornir_torque_vm.errors import HypervisorUnreachable
 from nornir_torque_vm.found import DOMAIN_PREFIX, read_holding
-from nornir_torque_vm.inventory.hostdata import node_of
+from nornir_torque_vm.inventory.hostdata import node_of, settings_of
+from nornir_torque_vm.machine.offer import lacking
+from nornir_torque_vm.model import Shape
 from nornir_torque_vm.pinning.topology import flat
+from nornir_torque_vm.render.domain import MACHINES
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, descriptions, found_in, storage_of, uri_of
 
 CONNECTION_NAME = LIBVIRT
@@ -22,11 +26,11 @@ _NO_SUPPORT = 3
 _MIB = 1 << 20
 
 
-def survey(task: Task) -> Result:
+def survey(task: Task, shape: Shape | None = None) -> Result:
     """Ask a node's libvirt for its processors, memory, domain types and what the guests there hold.
 
     Arguments:
-        none
+        shape (:class:`~nornir_torque_vm.model.Shape`): also ask whether such guests can be made there
 
     Returns:
         Result object with the following attributes set:
@@ -42,6 +46,7 @@ def survey(task: Task) -> Result:
         # The test driver's map is another machine's than its other answers.
         online = None if is_test(uri_of(host)) else _online(conn)
         capabilities = _complete(conn, parse_capabilities(conn.getCapabilities(), online), online)
+        refused = _refused(conn, capabilities, shape, settings_of(host).network) if shape else ""
     domains = descriptions(conn, node, prefix="")
     facts = node_facts(
         node,
@@ -52,7 +57,28 @@ def survey(task: Task) -> Result:
     )
     # Makes the storage pool when there is none yet: better a sentence now than half a start later.
     storage_of(task).names(DOMAIN_PREFIX)
-    return Result(host=host, result=facts)
+    return Result(host=host, result=dataclasses.replace(facts, refused=refused))
+
+
+def _refused(conn: Any, capabilities: Capabilities, shape: Shape, network: str) -> str:
+    """What the node has against guests of a shape, in libvirt's words; "" when nothing.
+
+    What the capabilities rule out already is said better from those.
+    """
+    from libvirt import libvirtError
+
+    if shape.domain_type not in capabilities.domain_types.get(shape.arch, ()):
+        return ""
+    machine = shape.machine or MACHINES.get(shape.arch)
+    try:
+        text = conn.getDomainCapabilities(shape.emulator or None, shape.arch, machine, shape.domain_type)
+        if network and not conn.networkLookupByName(network).isActive():
+            return f"the network {network} is not active"
+    except libvirtError as exc:
+        if isinstance(map_error(exc), HypervisorUnreachable):
+            raise
+        return exc.get_error_message() or str(exc)
+    return lacking(text, shape.cpu)
 
 
 def _online(conn: Any) -> tuple[int, ...] | None:

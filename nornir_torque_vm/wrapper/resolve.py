@@ -190,6 +190,14 @@ def _check_shape(values: Values, settings: Settings) -> None:
             hint="ask for more nodes with fewer guests each",
         )
         raise located(error, origin)
+    hypervisor, origin = values["hypervisor"]
+    if hypervisor == "skvm" and not settings.skvm_emulator:
+        raise located(
+            RequestError(
+                "hypervisor is skvm, and the site names no emulator for it", hint="ask for hypervisor=kvm"
+            ),
+            origin,
+        )
 
 
 def _check_iocm(values: Values, settings: Settings) -> None:

@@ -77,13 +77,6 @@ def test_the_image_stays_as_it_was_read() -> None:
     assert plan_of(Request(distro=Distro.OSV)).image == IMAGE
 
 
-@pytest.mark.parametrize(("key", "domain_type"), [("kvm", "kvm"), ("skvm", "kvm"), ("qemu", "qemu")])
-def test_the_hypervisor_decides_the_domain_type(key: str, domain_type: str) -> None:
-    """The site's skvm is kvm with another emulator; libvirt knows no such type."""
-    plan = plan_of(Request(hypervisor=key))
-    assert {guest.shape.domain_type for guest in plan.guests} == {domain_type}
-
-
 def test_no_guest_runs_on_a_host_that_is_switched_off() -> None:
     """Whatever the scheduler did; the site has to mend it, and the node is named."""
     settings = Settings(disabled_hosts_list=Hosts(f"x|{NODES[1].name}"))

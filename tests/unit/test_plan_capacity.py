@@ -143,6 +143,23 @@ def test_a_node_that_cannot_emulate_needs_an_emulator() -> None:
     )
 
 
+def test_another_architecture_than_the_nodes_can_only_be_emulated() -> None:
+    """Nothing an administrator could mend, so the user has to ask for it."""
+    assert refused(RequestError, fact(), arch="i686", hypervisor="kvm") == (
+        "node n1: arch=i686 can only be emulated here; ask for hypervisor=qemu"
+    )
+
+
+def test_what_libvirt_has_against_the_machine_is_the_sites_to_mend() -> None:
+    """On the node that it is said of."""
+    bad = fact("n7", refused="the machine 'pc-9' is not supported by emulator '/usr/bin/qemu'")
+    assert refused(HypervisorError, fact(), bad) == (
+        "node n7: guests as the settings describe them cannot be made here: the machine 'pc-9' is not "
+        "supported by emulator '/usr/bin/qemu'; provide it there, or correct the settings emulator, "
+        "machine_type, cpu_model, network"
+    )
+
+
 def test_libvirts_test_driver_gets_guests_of_its_own_kind() -> None:
     """It runs nothing, whatever the architecture; other nodes of the same job keep theirs."""
     pretending = fact("t", domain_types={"i686": ("test",)})

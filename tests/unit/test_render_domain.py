@@ -125,6 +125,39 @@ def test_the_processor_is_the_best_the_domain_type_has(domain_type: str, cpu: di
     assert (None if found is None else found.attrib) == cpu
 
 
+@pytest.mark.parametrize("domain_type", ["kvm", "qemu"])
+def test_a_processor_the_site_names_goes_before_that(domain_type: str) -> None:
+    """A word of libvirt's is a mode; anything else is a model, and exactly that."""
+    mode = need(parse(plan_of(domain_type=domain_type, cpu="host-model")), "cpu")
+    assert mode.attrib == {"mode": "host-model", "check": "none"}
+    model = need(parse(plan_of(domain_type=domain_type, cpu="EPYC-Rome")), "cpu")
+    assert (model.get("mode"), model.get("match")) == ("custom", "exact")
+    assert need(model, "model").attrib == {"fallback": "forbid"}
+    assert model.findtext("model") == "EPYC-Rome"
+
+
+@pytest.mark.parametrize("cpu", ["", "qemu64"])
+def test_all_virtual_processors_are_cores_of_one_socket(cpu: str) -> None:
+    """Not a socket each, as libvirt would have it."""
+    topology = need(parse(plan_of(domain_type="qemu", vcpus=6, cpu=cpu)), "cpu/topology")
+    assert topology.attrib == {"sockets": "1", "dies": "1", "cores": "6", "threads": "1"}
+
+
+def test_emulator_and_machine_are_the_plans() -> None:
+    """Where it names them."""
+    root = parse(plan_of(emulator="/opt/skvm/bin/qemu", machine="pc-q35-7.2"))
+    assert root.findtext("devices/emulator") == "/opt/skvm/bin/qemu"
+    assert need(root, "os/type").get("machine") == "pc-q35-7.2"
+
+
+def test_guests_are_on_the_network_the_site_names() -> None:
+    """A libvirt network goes before the bridge."""
+    card = need(
+        parse_xml(render(plan_of(), settings=Settings(bridge="br7", network="cluster"))), "devices/interface"
+    )
+    assert (card.get("type"), need(card, "source").attrib) == ("network", {"network": "cluster"})
+
+
 @pytest.mark.parametrize("arch", ["x86_64", "i686"])
 def test_the_shape_is_the_plans(arch: str) -> None:
     """Memory in bytes, as the plan has it."""

@@ -38,6 +38,12 @@ DEFAULTS: dict[str, object] = {
     "nfs_sources": (),
     "nfs_options": "vers=4.2",
     "template_dir": "",
+    "emulator": "",
+    "skvm_emulator": "",
+    "machine_type": "",
+    "cpu_model": "",
+    "cpu_model_emulated": "",
+    "network": "",
     "site_hook_timeout": 60.0,
     "sister_grace": 600.0,
     "offline_after": 3,
@@ -240,9 +246,15 @@ LIMITS: dict[str, tuple[list[object], list[object]]] = {
     "vcpus_default": ([1, 1024], [0, 1025]),
     "ram_default": (["1M", "3G"], ["1023K", 2048, "2048"]),
     "vms_per_node_default": ([1, 8], [0, 9]),
-    "hypervisor_default": (["kvm", "skvm", "qemu"], ["xen", ""]),
+    "hypervisor_default": (["kvm", "qemu"], ["xen", "", "skvm"]),
     "max_vms_per_node": ([1, 1024], [0, 1025]),
     "host_os_core_count": ([0, 4096], [-1, 4097]),
+    "emulator": (["", "/usr/bin/qemu-system-{arch}"], ["qemu", "/"]),
+    "skvm_emulator": (["", "/opt/skvm/bin/qemu"], ["qemu", "/"]),
+    "machine_type": (["", "q35", "pc-q35-7.2"], ["-q35", "a b", "a" * 65]),
+    "cpu_model": (["", "host-model", "EPYC-Rome", "qemu64"], ["-a", "a,b", "a" * 65]),
+    "cpu_model_emulated": (["", "maximum", "Nehalem-v1"], ["-a", "a,b", "a" * 65]),
+    "network": (["", "default", "guests.100"], ["-a", "a b", "a/b", "a" * 65]),
     "host_os_ram_mb": ([1, 16_777_216], [0, 16_777_217]),
     "timeout": ([1, 260], [0.9, 261, 86_401]),
     "prologalarm": ([41, 86_400], [10.9, 86_401]),
@@ -328,6 +340,12 @@ def test_words_that_say_what_a_setting_must_be(name: str, words: str) -> None:
         ("nfs_sources", "those below them too"),
         ("nfs_options", "nosuid and nodev"),
         ("template_dir", "before the built-in ones"),
+        ("emulator", "{arch} stands for"),
+        ("skvm_emulator", "cannot ask for skvm"),
+        ("machine_type", "empty: q35"),
+        ("cpu_model", "host-passthrough"),
+        ("cpu_model_emulated", "maximum"),
+        ("network", "empty: bridge"),
         ("site_hook_timeout", "site's own prologue"),
         ("sister_grace", "other nodes"),
         ("disable_mikelangelo_hpc_stack", "TORQUE's own"),
@@ -507,6 +525,14 @@ def test_a_default_above_the_maximum_is_refused() -> None:
     assert message("vms_per_node_default = 9") == (
         "f.toml: vms_per_node_default (9) is more than max_vms_per_node (8)"
     )
+
+
+def test_a_default_that_no_job_could_have_is_refused() -> None:
+    """Here skvm without its emulator."""
+    assert message('hypervisor_default = "skvm"') == (
+        "f.toml: hypervisor_default is skvm and there is no skvm_emulator; name it"
+    )
+    assert loads('hypervisor_default = "skvm"\nskvm_emulator = "/opt/skvm"') is not None
 
 
 def test_load_reads_the_named_file(tmp_path: pathlib.Path) -> None:

@@ -1,0 +1,47 @@
+"""From a request and the settings to the shape of a job's guests. Pure."""
+
+from __future__ import annotations
+
+from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.errors import RequestError
+from nornir_torque_vm.model import Shape
+from nornir_torque_vm.request import Request
+
+DOMAIN_TYPES = {"kvm": "kvm", "skvm": "kvm", "qemu": "qemu"}
+"""Value of the key ``hypervisor`` → libvirt domain type; skvm differs by its emulator only."""
+
+
+def shape_of(request: Request, settings: Settings) -> Shape:
+    """Return what the guests of a job are.
+
+    :raises RequestError: the site has no emulator of its own that was asked for.
+    """
+    hypervisor = _asked(request.hypervisor, settings.hypervisor_default)
+    emulator = settings.skvm_emulator if hypervisor == "skvm" else settings.emulator
+    if hypervisor == "skvm" and not emulator:
+        raise RequestError(
+            "hypervisor=skvm is not offered: the site names no emulator for it",
+            hint="ask for hypervisor=kvm",
+        )
+    domain_type = DOMAIN_TYPES[hypervisor]
+    arch = _asked(request.arch, settings.arch_default)
+    return Shape(
+        vcpus=_asked(request.vcpus, settings.vcpus_default),
+        ram=_asked(request.ram, settings.ram_default),
+        arch=arch,
+        domain_type=domain_type,
+        emulator=emulator.replace("{arch}", arch),
+        machine=settings.machine_type,
+        cpu=settings.cpu_model_emulated if domain_type == "qemu" else settings.cpu_model,
+    )
+
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+
+def _asked(value: T | None, default: T) -> T:
+    return default if value is None else value
