@@ -25,8 +25,8 @@ LINES = (
     ),
     "place the templates under /opt/torque/misc/templates",
     (
-        "install the qsub wrapper module as usual in the module system, place it in '/opt/system/' or modify the "
-        "metadata file appropriately"
+        "install the qsub wrapper module as usual in the module system, place it in '/opt/system/' or "
+        "modify the metadata file appropriately"
     ),
     "execute the test(s) to verify functionality",
 )
