@@ -18,6 +18,7 @@ SITE = Settings(
 )
 
 
+@pytest.mark.proves("skvm_emulator", "cpu_model")
 @pytest.mark.parametrize(
     ("hypervisor", "domain_type", "emulator", "cpu"),
     [
