@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ SHELLS = [
     words for words in (["sh"], ["bash", "--posix"], ["busybox", "sh"], ["dash"]) if shutil.which(words[0])
 ]
 """``/bin/sh`` of Debian, of the Red Hat family, and of small systems."""
+EXTERNAL = [words for words in SHELLS if "busybox" not in words]
+"""Those that look for every program on the PATH."""
 JOB = "17[3].head"
 ARGUMENTS = [
     JOB,
@@ -41,7 +44,11 @@ class Kit:
     """Hooks installed in a directory, with a Python that writes down how it was started."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.run_dir = folder, folder / "run dir"
+        self.folder, self.run_dir, self.bin = folder, folder / "run dir", folder / "bin"
+        self.bin.mkdir()
+        for name in ("sleep", "logger"):  # neither waits nor tells the machine's own log
+            (self.bin / name).write_text(f'#!/bin/sh\necho {name} "$@" >>"${{0%/*}}/said"\n')
+            (self.bin / name).chmod(0o755)
         self.python = folder / "fake python"
         self.python.write_text(RECORDER)
         self.python.chmod(0o755)
@@ -52,7 +59,11 @@ class Kit:
         """Run a hook as a MOM would, but with any shell."""
         path = self.folder / name
         path.write_text(hook_text(name, python=str(self.python), run_dir=str(self.run_dir)))
-        given = {"env": {"PATH": "/bin:/usr/bin", "LANG": "C.UTF-8"}, "stdin": subprocess.DEVNULL, **options}
+        given = {
+            "env": {"PATH": f"{self.bin}:/bin:/usr/bin", "LANG": "C.UTF-8"},
+            "stdin": subprocess.DEVNULL,
+            **options,
+        }
         argv = [*(shell or ["sh"]), str(path), *arguments]
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, **given)  # type: ignore[call-overload,no-any-return]
 
@@ -63,6 +74,12 @@ class Kit:
 
         path = self.folder / "seen.json"
         return json.loads(path.read_text()) if path.exists() else None
+
+    def gave_up(self, done: subprocess.CompletedProcess[str], why: str) -> bool:
+        """Whether a hook told log and owner, and waited: TORQUE starts the job again at once."""
+        said = (self.bin / "said").read_text().splitlines()
+        log = f"logger -p daemon.err -t torque-vm prologue job={JOB} {why}"
+        return said == [log, "sleep 10"] and done.stderr == f"torque-vm: {why}\n" and done.returncode == 2
 
     @property
     def marker(self) -> Path:
@@ -116,22 +133,24 @@ def test_what_can_be_no_job_id_is_requeued(kit: Kit, job_id: str | None, shell: 
     given = [] if job_id is None else [job_id, *ARGUMENTS[1:]]
     assert kit.run("prologue.vm", *given, shell=shell).returncode == 2
     assert kit.seen is None
-    files = {path.name for path in kit.folder.rglob("*") if path.is_file()}
+    files = {path.name for path in kit.folder.rglob("*") if path.is_file() and path.parent != kit.bin}
     assert files == {kit.python.name, "prologue.vm"}
 
 
-@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+@pytest.mark.parametrize("shell", EXTERNAL, ids=" ".join)
 @pytest.mark.parametrize("obstacle", ["run dir", "run dir/markers", f"run dir/markers/{JOB}/x"])
 def test_a_marker_that_cannot_be_made_requeues_the_job(kit: Kit, obstacle: str, shell: list[str]) -> None:
     """Without it a killed prologue would let the job run on bare metal."""
     path = kit.folder / obstacle
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("in the way")
-    assert kit.run("prologue.vm", *ARGUMENTS, shell=shell).returncode == 2
+    done = kit.run("prologue.vm", *ARGUMENTS, shell=shell)
+    where = f"{kit.run_dir} of {os.uname().nodename}"
+    assert kit.gave_up(done, f"the job cannot be marked in {where}: root has to own it, and it needs room")
     assert kit.seen is None
 
 
-@pytest.mark.parametrize("shell", SHELLS, ids=" ".join)
+@pytest.mark.parametrize("shell", EXTERNAL, ids=" ".join)
 def test_a_hand_over_that_cannot_be_removed_requeues_the_job(kit: Kit, shell: list[str]) -> None:
     """Else a job whose prologue is killed would enter somebody's guests."""
     (kit.handover / "x").mkdir(parents=True)
@@ -139,11 +158,18 @@ def test_a_hand_over_that_cannot_be_removed_requeues_the_job(kit: Kit, shell: li
     assert kit.seen is None
 
 
-@pytest.mark.parametrize("name", ["prologue.vm", "epilogue.vm"])
-def test_a_python_that_is_gone_requeues_the_job(kit: Kit, name: str) -> None:
-    """Somebody removed the installation: anything but 0 and 1."""
+def test_a_python_that_is_gone_requeues_the_job(kit: Kit) -> None:
+    """Somebody removed the installation."""
     kit.python.unlink()
-    assert kit.run(name, *ARGUMENTS).returncode in {126, 127}
+    done = kit.run("prologue.vm", *ARGUMENTS)
+    where = f"{kit.python} of {os.uname().nodename}"
+    assert kit.gave_up(done, f"{where} cannot be executed: install the package there again")
+
+
+def test_an_epilogue_whose_python_is_gone_says_so(kit: Kit) -> None:
+    """By the shell's own code and words, which the MOM logs; the reaper does the rest."""
+    kit.python.unlink()
+    assert kit.run("epilogue.vm", *ARGUMENTS).returncode in {126, 127}
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[0])
