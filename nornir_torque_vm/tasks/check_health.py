@@ -41,6 +41,8 @@ WAIT_FOR_RESULT = (
 )
 """Waits inside the guest, where the waiting costs one login and ends the moment the file is there; gives
 up by itself after about 2 s, so that nothing is left behind when we lose patience."""
+REFUSED_FILE = "/run/torque-vm/refused"
+"""Where a command of the seed says in one sentence what is wrong; cloud-init's own words are its call."""
 WAIT_SECONDS = 10.0
 """How long that may take in a slow guest, before we look whether the guest is still alive."""
 MIND_EVERY = 1.0
@@ -153,7 +155,9 @@ def _cloud_init(task: Task) -> str | None:
         raise NotHealthy(f"cannot read {RESULT_FILE}: {result.summary()}", **where(task))
     datasource, errors = parse_result(result.stdout)
     if errors:
-        raise NotHealthy(f"cloud-init failed: {'; '.join(errors)}", **where(task))
+        said = connection(task, GUEST_SSH).run(f"cat {REFUSED_FILE} 2>/dev/null").stdout.strip()
+        why = said.splitlines()[0] if said else f"cloud-init failed: {'; '.join(errors)}"
+        raise NotHealthy(why, **where(task))
     return datasource
 
 

@@ -9,6 +9,7 @@ from nornir.core.task import Result, Task
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import NotHealthy
 from nornir_torque_vm.inventory.hostdata import keys_of, plan_of
+from nornir_torque_vm.render.cloudinit.accounts import WRONG_ACCOUNT, account_check
 from nornir_torque_vm.render.roster import roster_script
 from nornir_torque_vm.tasks.common import GUEST_SSH, connection, where
 
@@ -27,13 +28,15 @@ def publish_roster(task: Task, addresses: Mapping[str, str] | None = None) -> Re
 
     Raises:
         NoAddress: the address of a guest of the job is not known
-        NotHealthy: the guest could not be reached, or refused
+        NotHealthy: the guest could not be reached or refused, or has another account for the job's owner
     """
     plan, keys = plan_of(task.host), keys_of(task.host)
     known = _addresses(task) if addresses is None else addresses
-    script = roster_script(plan, known, keys)
+    script = account_check(plan.job.owner) + roster_script(plan, known, keys)
     current.get().check()
     result = connection(task, GUEST_SSH).run("sh -s", stdin=script.encode())
+    if result.rc == WRONG_ACCOUNT and result.stderr.strip():
+        raise NotHealthy(result.stderr.strip().splitlines()[-1], hint="correct the image", **where(task))
     if not result.ok:
         raise NotHealthy(f"cannot write its list of guests: {result.summary()}", **where(task))
     return Result(host=task.host, changed=True)

@@ -157,7 +157,9 @@ def test_the_seed_our_renderer_writes_is_understood_whole(tmp_path: Path) -> Non
     assert table["network"][1:3] == [guest.mac, "true"]
     users = [call[1:] for call in found if call[0] == "user"]
     assert users[0][::6] == ["root", keys.admin.public]
-    assert users[1] == ["alice", "2001", "people", "/bin/bash", "", "proj", keys.user.public]
+    assert users[1] == ["alice", "2001", "people", "/bin/bash", "", "", keys.user.public]
+    first = next(call for call in found if call[0] == "run_command")
+    assert first[-8:] == ["alice", "2001", "people", "2001", "/home/alice", "/bin/bash", "proj", "3001"]
 
 
 @pytest.fixture

@@ -22,13 +22,13 @@ from render_kit import cpu_seconds, illegal, keys_for, legal, owned_by, plan_of
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Owner, Plan
+from nornir_torque_vm.render.cloudinit.accounts import accounts_script
 from nornir_torque_vm.render.cloudinit.iso import seed_iso
 from nornir_torque_vm.render.cloudinit.network import network_config
 from nornir_torque_vm.render.cloudinit.seed import meta_data, seed_files
 from nornir_torque_vm.render.cloudinit.userdata import user_data
 
 SETTINGS = Settings()
-ADD_GROUPS = 'while [ $# -gt 1 ]; do getent group "$1" >/dev/null || groupadd -o -g "$2" "$1"; shift 2; done'
 FILES = {"meta-data": "{}\n", "user-data": "#cloud-config\n{}\n", "network-config": '{"version": 2}\n'}
 
 
@@ -49,7 +49,7 @@ def test_user_data_says_exactly_this() -> None:
             {"name": "root", "ssh_authorized_keys": [keys.admin.public]},
             {
                 "name": "alice", "uid": 2001, "primary_group": "staff", "no_user_group": True,
-                "shell": "/bin/bash", "lock_passwd": True, "groups": ["hpc"],
+                "shell": "/bin/bash", "lock_passwd": True,
                 "ssh_authorized_keys": [keys.user.public],
             },
         ],
@@ -62,9 +62,8 @@ def test_user_data_says_exactly_this() -> None:
         },
         "bootcmd": [
             [
-                "sh", "-c",
-                ADD_GROUPS,
-                "sh", "staff", "2002", "hpc", "3000",
+                "sh", "-c", accounts_script(),
+                "sh", "alice", "2001", "staff", "2002", "/home/alice", "/bin/bash", "hpc", "3000",
             ]
         ],
         "package_update": False,
@@ -89,12 +88,22 @@ def test_a_home_elsewhere_is_stated() -> None:
     assert "homedir" not in told(plan_of())["users"][1]
 
 
-def test_an_owner_without_further_groups_has_no_list_of_them() -> None:
-    """An empty one is not allowed; the primary group is not repeated."""
-    for groups in ((), (("staff", 2002),)):
-        plan = owned_by(groups=groups)
-        assert "groups" not in told(plan)["users"][1]
-        assert told(plan)["bootcmd"][0][3:] == ["sh", "staff", "2002"]
+def test_groups_are_told_once_and_none_that_makes_root() -> None:
+    """The primary one comes first; another name of its number adds nothing."""
+    groups = (("staff", 2002), ("other", 2002), ("sudo", 27), ("docker", 990), ("root", 0), ("hpc", 3000))
+    assert told(owned_by(groups=groups))["bootcmd"][0][10:] == ["hpc", "3000"]
+    assert told(owned_by(groups=()))["bootcmd"][0][10:] == []
+
+
+def test_the_script_of_accounts_is_posix_shell(tmp_path: Path) -> None:
+    """As every shell reads it that a guest may have, without its comments."""
+    script = accounts_script()
+    assert "\n#" not in script
+    assert script.count("\n") > 50
+    for shell in (["sh"], ["bash", "--posix"], ["busybox", "sh"]):
+        if shutil.which(shell[0]):
+            done = subprocess.run([*shell, "-n"], input=script, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_job_of_root_gets_both_keys_in_one_account() -> None:
@@ -163,7 +172,7 @@ def test_any_owner_is_found_again_by_json_and_yaml_readers(owner: Owner, node_ad
             owner.group,
         )
         assert (account["shell"], account.get("homedir", f"/home/{owner.name}")) == (owner.shell, owner.home)
-        assert account.get("groups", []) == [name for name, _ in owner.groups if name != owner.group]
+        assert found["bootcmd"][0][4:8] == [owner.name, str(owner.uid), owner.group, str(owner.gid)]
     if node_address:
         assert found["bootcmd"][1][-1] == node_address
 
@@ -206,34 +215,10 @@ class Tools:
         return lines
 
 
-@pytest.fixture(params=[["sh"], ["busybox", "sh"]], ids="-".join)
-def tools(request: pytest.FixtureRequest, tmp_path: Path) -> Tools:
-    shell: list[str] = request.param
-    if shutil.which(shell[0]) is None:
-        pytest.skip(f"{shell[0]} is not installed")
-    return Tools(shell, tmp_path)
-
-
 @pytest.fixture
 def plain_tools(tmp_path: Path) -> Tools:
     """For what busybox has programs of its own for, which it prefers to those on the PATH."""
     return Tools(["sh"], tmp_path)
-
-
-def test_a_group_the_guest_lacks_is_made_with_its_number(tools: Tools) -> None:
-    """Whatever it is called."""
-    plan = owned_by(group="a 'b'", groups=(("$(id)", 7),))
-    tools.run(told(plan)["bootcmd"][0], getent=2, groupadd=0)
-    assert tools.asked() == [
-        "getent [group] [a 'b']", "groupadd [-o] [-g] [2002] [a 'b']",
-        "getent [group] [$(id)]", "groupadd [-o] [-g] [7] [$(id)]",
-    ]  # fmt: skip
-
-
-def test_a_group_the_guest_has_is_left_alone(tools: Tools) -> None:
-    """At the second boot of a guest all are there."""
-    tools.run(told(plan_of())["bootcmd"][0], getent=0, groupadd=0)
-    assert tools.asked() == ["getent [group] [staff]", "getent [group] [hpc]"]
 
 
 def test_the_node_is_greeted_until_it_answers(plain_tools: Tools) -> None:

@@ -124,11 +124,22 @@ def test_errors_of_cloud_init_are_final_and_repeated(world: World, monkeypatch: 
     text = json.dumps(
         {"v1": {"datasource": "NoCloud", "errors": ["('users_groups', KeyError('x'))", "second"]}}
     )
-    script(monkeypatch, replies=CommandResult(0, text))
+    script(monkeypatch, replies=(CommandResult(0, text), CommandResult(1)))
     error = first_error(check(world), "j17-r0")
     assert isinstance(error, NotHealthy)
     assert not isinstance(error, DeadlineExceeded)
     assert "guest j17-r0: cloud-init failed: ('users_groups', KeyError('x')); second" in str(error)
+
+
+def test_what_a_command_of_the_seed_refused_is_told_in_its_own_words(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of cloud-init would be the whole command."""
+    failed = CommandResult(0, json.dumps({"v1": {"errors": ["('bootcmd', ProcessExecutionError(…))"]}}))
+    script(monkeypatch, replies=(failed, CommandResult(0, "the number 2001 of alice is that of bob\n")))
+    error = first_error(check(world), "j17-r0")
+    assert isinstance(error, NotHealthy)
+    assert str(error).endswith("guest j17-r0: the number 2001 of alice is that of bob")
 
 
 def test_a_command_has_to_succeed_once_cloud_init_has_finished(

@@ -12,12 +12,20 @@ if TYPE_CHECKING:
 
 
 def network_config(guest: Guest, settings: Settings) -> str:
-    """Return ``network-config`` (version 2): the card with our MAC address is ``eth0`` and asks DHCP.
+    """Return ``network-config`` (version 2): the card with our MAC address is ``eth0``.
+
+    It has the address that was planned for the guest; without one it asks DHCP.
 
     :raises RequestError: a value that JSON and YAML cannot both hold.
     """
     # The name is set because cloud-init writes it into the files of distributions that know no match.
-    card: dict[str, Any] = {"match": {"macaddress": guest.mac}, "set-name": "eth0", "dhcp4": True}
+    card: dict[str, Any] = {"match": {"macaddress": guest.mac}, "set-name": "eth0"}
+    card["dhcp4"] = guest.static is None
+    if guest.static is not None:
+        card["addresses"] = [guest.static.text]
+        if guest.static.gateway:
+            # Not "default", which cloud-init's writers for some distributions do not know.
+            card["routes"] = [{"to": "0.0.0.0/0", "via": guest.static.gateway}]
     if settings.search_domain:
         card["nameservers"] = {"search": [settings.search_domain]}
     return json_line({"version": 2, "ethernets": {"eth0": card}}) + "\n"

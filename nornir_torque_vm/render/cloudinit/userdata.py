@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from nornir_torque_vm.model import Guest, JobKeys, Owner, Plan
+from nornir_torque_vm.render.cloudinit.accounts import accounts_command, users
 from nornir_torque_vm.render.encode import json_line
 
 if TYPE_CHECKING:
     from nornir_torque_vm.config.settings import Settings
 
-_ADD_GROUPS = 'while [ $# -gt 1 ]; do getent group "$1" >/dev/null || groupadd -o -g "$2" "$1"; shift 2; done'
-"""Arguments: name, gid, name, gid … One shell for all of them: processes are slow under emulation."""
 _GREET = (
     '(n=0; while [ $n -lt 60 ]; do n=$((n+1)); ping -c 1 -W 1 "$1" && break;'
     " bash -c ': >/dev/udp/$0/9' \"$1\"; sleep 1; done) >/dev/null 2>&1 &"
@@ -31,7 +30,7 @@ def user_data(plan: Plan, guest: Guest, keys: JobKeys, node_address: str, settin
     data: dict[str, Any] = {
         "hostname": guest.name,
         "preserve_hostname": False,
-        "users": _users(owner, keys),
+        "users": users(owner, keys),
         "disable_root": False,
         "ssh_pwauth": False,
         "ssh_deletekeys": True,
@@ -46,29 +45,8 @@ def user_data(plan: Plan, guest: Guest, keys: JobKeys, node_address: str, settin
     return f"#cloud-config\n{json_line(data)}\n"
 
 
-def _users(owner: Owner, keys: JobKeys) -> list[dict[str, Any]]:
-    admin, user = keys.admin.public, keys.user.public
-    if owner.name == "root":
-        return [{"name": "root", "ssh_authorized_keys": [admin, user]}]
-    account: dict[str, Any] = {
-        "name": owner.name,
-        "uid": owner.uid,
-        "primary_group": owner.group,
-        "no_user_group": True,
-        "shell": owner.shell,
-        "lock_passwd": True,
-        "ssh_authorized_keys": [user],
-    }
-    if owner.home != f"/home/{owner.name}":
-        account["homedir"] = owner.home
-    if groups := [name for name, _ in owner.groups if name != owner.group]:
-        account["groups"] = groups
-    return [{"name": "root", "ssh_authorized_keys": [admin]}, account]
-
-
 def _boot_commands(owner: Owner, node_address: str) -> Iterator[list[str]]:
     """Yield commands for before the accounts are made; each argument stays one, whatever it holds."""
-    groups = dict([(owner.group, owner.gid), *owner.groups])
-    yield ["sh", "-c", _ADD_GROUPS, "sh", *(text for group in groups.items() for text in map(str, group))]
+    yield accounts_command(owner)
     if node_address:
         yield ["sh", "-c", _GREET, "sh", node_address]
