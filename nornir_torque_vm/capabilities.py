@@ -79,6 +79,8 @@ def node_facts(
     *,
     memory_stats: Mapping[str, int] | None = None,
     guests_memory: Iterable[int] = (),
+    guests_ramdisk: int = 0,
+    ramdisk: int = 0,
     hypervisor: str = "",
     held: Iterable[Holding] = (),
 ) -> NodeFacts:
@@ -87,11 +89,14 @@ def node_facts(
     :param memory_stats: ``getMemoryStats(-1)``: KiB under ``total``, ``free``, ``buffers``, ``cached``.
         None when the driver has no such call: then all is free that our guests may not use.
     :param guests_memory: bytes each guest of ours there may use.
+    :param guests_ramdisk: bytes that their disks in memory may take together beside that.
+    :param ramdisk: size of the file system for such disks.
     :param held: what guests there, ours and others, hold for themselves.
     """
     promised = tuple(guests_memory)
+    taken = sum(promised) + guests_ramdisk
     if memory_stats is None:
-        total, free = capabilities.memory, max(0, capabilities.memory - sum(promised))
+        total, free = capabilities.memory, max(0, capabilities.memory - taken)
     else:
         # Not the NUMA cells' sum: memory plugged in later can be missing there (seen: 5 of 24 GiB).
         total = KIB * memory_stats.get("total", 0) or capabilities.memory
@@ -105,7 +110,9 @@ def node_facts(
         domain_types=capabilities.domain_types,
         emulators=capabilities.emulators,
         guests=len(promised),
-        guests_memory=sum(promised),
+        guests_memory=taken,
+        guests_ramdisk=guests_ramdisk,
+        ramdisk=ramdisk,
         hypervisor=hypervisor,
         topology=capabilities.topology,
         held=tuple(held),

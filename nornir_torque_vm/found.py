@@ -13,7 +13,7 @@ from nornir_torque_vm.capabilities import size_of
 from nornir_torque_vm.errors import HypervisorError
 from nornir_torque_vm.model import Holding, Memory
 from nornir_torque_vm.pinning.topology import cpus_of
-from nornir_torque_vm.render.metadata import HELD, METADATA_URI, GuestRecord, find_record
+from nornir_torque_vm.render.metadata import HELD, METADATA_URI, RAMDISK, GuestRecord, find_record
 
 DOMAIN_PREFIX = "tvm-"
 """What every domain of ours is called first; a quick first look, the metadata decide."""
@@ -50,6 +50,8 @@ class FoundGuest(GuestRecord):
     memory: int
     arch: str = ""
     domain_type: str = ""
+    ramdisk: int = 0
+    """Bytes of the node's memory that its disk may take beside that."""
 
 
 def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
@@ -75,7 +77,14 @@ def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
         memory=size_of(root.find("memory")),
         arch="" if machine is None else machine.get("arch", ""),
         domain_type=root.get("type", ""),
+        ramdisk=_ramdisk(root),
     )
+
+
+def _ramdisk(domain: ET.Element) -> int:
+    element = domain.find(f"metadata/{{{METADATA_URI}}}job")
+    text = "" if element is None else element.get(RAMDISK, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def read_holding(text: str, *, node: str) -> Holding | None:

@@ -90,9 +90,8 @@ KEYS = Table(
         Field(
             "fs_type",
             Choice({"sharedfs": "sharedfs", "ramdisk": "ramdisk"}),
-            "where the guests' disks live: on the volume directory, or in the node's memory",
+            "where the guests' disks live: in the volume directory, or in the node's memory",
             default_from="filesystem_type_default",
-            pending="disks live in the volume directory always",
         ),
         Field(
             "hypervisor",

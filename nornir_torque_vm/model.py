@@ -125,7 +125,11 @@ class NodeFacts:
     guests: int = 0
     """Guests of any job of ours that exist there now."""
     guests_memory: int = 0
-    """Memory those guests may use."""
+    """Memory those guests may use, their disks in memory included."""
+    guests_ramdisk: int = 0
+    """The part of it that is for those disks."""
+    ramdisk: int = 0
+    """Size of the file system for such disks; 0: there is none."""
     hypervisor: str = ""
     """Driver and version, for people: ``QEMU 7.2.22, libvirt 9.0.0``."""
     topology: Topology | None = None
@@ -186,6 +190,8 @@ class Shape:
     """Machine type; empty: that of the architecture."""
     cpu: str = ""
     """``host-passthrough``, ``host-model``, ``maximum`` or a model; empty: that of the domain type."""
+    ramdisk: int = 0
+    """Bytes of the node's memory that the disk may take; 0: it is in the volume directory."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

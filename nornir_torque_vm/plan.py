@@ -11,10 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import (
-    BusyError,
     InventoryError,
     RequestError,
-    SettingsError,
     StateError,
 )
 from nornir_torque_vm.identity import domain_name, guest_name, guest_uuid, mac_address
@@ -42,9 +40,9 @@ from nornir_torque_vm.model import (
     UserFiles,
 )
 from nornir_torque_vm.pinning.pinfile import PinMap
-from nornir_torque_vm.pinning.placement import placed, processors_for_guests, wish_of
+from nornir_torque_vm.pinning.placement import placed, wish_of
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.sizes import UNITS, format_size
+from nornir_torque_vm.room import check_ramdisk, check_room, check_size
 from nornir_torque_vm.userfiles import files_for
 
 TYPE_CHECKING = False
@@ -77,7 +75,8 @@ def make_plan(
     :raises HypervisorError: a node cannot run the domain type or the machine it should.
     :raises BusyError: there would be room if there were no guests of other jobs.
     :raises InventoryError: no node, or one on which the site has switched VM jobs off.
-    :raises SettingsError: the settings keep all of a node for its own system.
+    :raises SettingsError: the settings keep all of a node for its own system, or contradict it.
+    :raises StorageError: a node has no place for disks in memory.
     :raises TorqueVMError: what :func:`~nornir_torque_vm.userfiles.files_for` raises.
 
     When several nodes object, what no other attempt can mend comes first: the user's mistakes on
@@ -90,7 +89,7 @@ def make_plan(
     shape = shape_of(request, settings)
     user_files, user_dirs = files_for(settings, job.owner, image)
     known = [facts[node.name] for node in nodes if node.name in facts] if facts else []
-    for check in (check_arch, _check_size, check_domain_type, check_machine, _check_room):
+    for check in (check_arch, check_size, check_domain_type, check_machine, check_ramdisk, check_room):
         for fact in known:
             check(fact, shape, per_node, settings)
     offers = {fact.node: fact for fact in known}
@@ -172,61 +171,6 @@ def _adapted(shape: Shape, fact: NodeFacts | None) -> Shape:
     if fact is None or not is_test_driver(fact):
         return shape
     return dataclasses.replace(shape, arch=next(iter(fact.domain_types)), domain_type=TEST_DRIVER)
-
-
-def _check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
-    """Refuse what the node could not hold if it were empty."""
-    cpus, memory = processors_for_guests(fact, settings), _usable_memory(fact, settings)
-    if cpus < 1 or memory < 1:
-        raise SettingsError(
-            f"nothing is left for guests of {fact.cpus} processors and {_mib(fact.memory)}",
-            hint="lower host_os_core_count or host_os_ram_mb in the settings",
-            node=fact.node,
-        )
-    if shape.vcpus > cpus:
-        raise RequestError(
-            f"vcpus={shape.vcpus} is more than the {cpus} processors guests may use here",
-            hint=f"ask for at most vcpus={cpus}",
-            node=fact.node,
-        )
-    if per_node * shape.ram > memory:
-        raise RequestError(
-            f"{_needed(shape, per_node)} is more than the {_mib(memory)} guests may use here",
-            hint="ask for less with ram= or vms_per_node=",
-            node=fact.node,
-        )
-
-
-def _check_room(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
-    """Refuse for now what does not fit beside the guests that are there."""
-    if fact.guests + per_node > settings.max_vms_per_node:
-        raise BusyError(
-            f"{fact.guests} guests are there and {per_node} more would exceed {settings.max_vms_per_node}",
-            hint="try again when other jobs have ended",
-            node=fact.node,
-        )
-    free = _usable_memory(fact, settings) - fact.guests_memory
-    if per_node * shape.ram > free:
-        raise BusyError(
-            f"{_needed(shape, per_node)} is more than the {_mib(max(0, free))} other guests have left",
-            hint="try again when other jobs have ended",
-            node=fact.node,
-        )
-
-
-def _usable_memory(fact: NodeFacts, settings: Settings) -> int:
-    """Bytes for all guests of all jobs together."""
-    return fact.memory - settings.host_os_ram_mb * UNITS["M"]
-
-
-def _needed(shape: Shape, per_node: int) -> str:
-    each = f"ram={format_size(shape.ram)}"
-    return each if per_node == 1 else f"{each} for {per_node} guests"
-
-
-def _mib(size: int) -> str:
-    """Whole MiB, rounded down: what a machine has is never a round number."""
-    return f"{size >> 20}M"
 
 
 def _plan(

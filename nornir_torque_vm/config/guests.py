@@ -65,8 +65,17 @@ class GuestSettings:
     filesystem_type_default: str = setting(
         KEYS["fs_type"].kind,
         "sharedfs",
-        "where the guests' disks live: on the volume directory, or in the node's memory",
-        pending=KEYS["fs_type"].pending,
+        "where the guests' disks live: in the volume directory, or in the node's memory",
+    )
+    ramdisk_dir: str = setting(
+        AbsPath(empty=True),
+        "",
+        "directory on every node on a tmpfs of limited size, for disks in memory; empty: there are none",
+    )
+    ramdisk_mb: int = setting(
+        Int(16, 1 << 24),
+        1024,
+        "memory that a guest's disk in memory may take, in MiB; counts like the guest's own",
     )
     hypervisor_default: str = setting(
         KEYS["hypervisor"].kind,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nornir_torque_vm.connections.libvirt import lease, mapped
 from nornir_torque_vm.deadline import Deadline, current
-from nornir_torque_vm.doctor import guests, system, torque
+from nornir_torque_vm.doctor import disks, guests, system, torque
 from nornir_torque_vm.doctor.model import Check, Here, Line, Mark, fail, failed, ok
 from nornir_torque_vm.errors import DeadlineExceeded, TorqueVMError
 from nornir_torque_vm.threads import Call
@@ -31,6 +31,7 @@ ON_NODES: Mapping[str, Check] = {
     "operator": torque.operator,
     "sshd": system.sshd,
     "space": system.space,
+    "ramdisk": disks.ramdisk,
     "reaper": system.timer,
 }
 """Checks by what their lines are about; a line that is late has that name."""

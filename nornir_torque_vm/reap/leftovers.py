@@ -18,7 +18,7 @@ from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.runstate.joblock import LOCKS
 from nornir_torque_vm.runstate.jobstate import JOBS, JobState
 from nornir_torque_vm.runstate.rootdir import RootDir
-from nornir_torque_vm.tasks.common import connection, our_guests, storage_of
+from nornir_torque_vm.tasks.common import all_storages, connection, our_guests
 
 _DOMAIN = re.compile(r"tvm-([0-9]+(?:-[0-9]+)?)-a[0-9]+-r[0-9]+-[0-9a-f]{8}")
 _TAG = re.compile(r"tvm-([0-9]+(?:-[0-9]+)?)-a[0-9]+-[0-9a-f]{8}")
@@ -80,7 +80,8 @@ def find_on_node(task: Task) -> Result:
         with contextlib.suppress(InventoryError):
             if match and match[1] == job_slug(guest.job_id):
                 found.append(Found("domain", guest.domain, match[1], guest.job_id))
-    starts = ((name, _DOMAIN.match(name)) for name in storage_of(task).names(DOMAIN_PREFIX))
+    names = {name for storage in all_storages(task) for name in storage.names(DOMAIN_PREFIX)}
+    starts = ((name, _DOMAIN.match(name)) for name in sorted(names))
     found += [Found("volume", name, match[1]) for name, match in starts if match]
     return Result(host=task.host, result=found)
 

@@ -19,6 +19,8 @@ METADATA_URI = "urn:nornir-torque-vm:1"
 
 HELD = "cpus"
 """Attribute with the processors that are the job's own there; missing where nobody knows."""
+RAMDISK = "ramdisk"
+"""Attribute with the bytes of memory that the guest's disk may take; missing when it is elsewhere."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ def job_element(job: Job, guest: Guest) -> str:
         "server": job.server, "id": job.id, "attempt": str(job.attempt), "owner": job.owner.name,
         "nonce": job.nonce, "rank": str(guest.rank), "guest": guest.name,
     }  # fmt: skip
+    if guest.shape.ramdisk:
+        values[RAMDISK] = str(guest.shape.ramdisk)
     if guest.placement is not None and guest.placement.exclusive:
         values[HELD] = cpus_text(guest.placement.cpus)
     attributes = " ".join(f'{name}="{xml(value)}"' for name, value in values.items())

@@ -1,5 +1,7 @@
 """Where the files of guests are kept: overlay disks, seeds, console logs.
 
+Every node has :data:`VOLUMES`; where the site has set ``ramdisk_dir``, also :data:`RAMDISK`.
+
 Two implementations of :class:`Storage`: :class:`~.volumes.VolumeStorage` goes through libvirt and so
 works on any node a connection reaches; :class:`~.local.LocalStorage` uses files of this machine, for
 libvirt's test driver, which cannot take data.
@@ -7,6 +9,7 @@ libvirt's test driver, which cannot take data.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -15,6 +18,29 @@ if TYPE_CHECKING:
 
 READ_LIMIT = 65536
 """Bytes :meth:`Storage.read` returns at most unless told otherwise."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Kind:
+    """One of the directories that guests' files can be in."""
+
+    setting: str
+    """Which setting names the directory."""
+    pool: str
+    """What its storage pool in libvirt is called."""
+    made: bool
+    """Whether the directory is made when it is missing. One in memory must not be: it would be on disk."""
+
+
+VOLUMES = Kind("volume_dir", "torque-vm", made=True)
+"""Seeds, consoles and, unless they are to be in memory, disks."""
+RAMDISK = Kind("ramdisk_dir", "torque-vm-ramdisk", made=False)
+"""Disks in the node's memory."""
+
+
+def run_state(folder: str) -> Kind:
+    """Return the kind that a subdirectory of ``run_dir`` is, reached as one of volumes."""
+    return Kind("run_dir", f"{VOLUMES.pool}-{folder}", made=True)
 
 
 class Storage(Protocol):
@@ -28,8 +54,12 @@ class Storage(Protocol):
     def path(self, name: str) -> str:
         """Return the absolute path the volume ``name`` has on its node, whether it exists or not."""
 
-    def overlay(self, name: str, image: Image) -> str:
-        """Make an empty qcow2 disk on top of ``image``, in place of what has the name; return its path."""
+    def overlay(self, name: str, image: Image, limit: int = 0) -> str:
+        """Make an empty qcow2 disk on top of ``image``, in place of what has the name; return its path.
+
+        :param limit: bytes the file has from the start, as a hole: the emulator can be told to stay within
+            it. 0: the file grows.
+        """
 
     def put(self, name: str, data: bytes) -> str:
         """Make a volume that holds ``data``, in place of what has the name; return its path."""
@@ -47,23 +77,29 @@ class Storage(Protocol):
     def names(self, prefix: str) -> list[str]:
         """Return the names of the volumes that start with ``prefix``, sorted."""
 
+    def capacity(self) -> int:
+        """Return the size in bytes of the file system they are on; 0 when there is no such directory."""
 
-def storage_for(conn: Any, settings: Settings, *, node: str = "", uri: str = "") -> Storage:
-    """Return the storage of the node ``conn`` leads to.
+
+def storage_for(
+    conn: Any, settings: Settings, *, node: str = "", uri: str = "", kind: Kind = VOLUMES
+) -> Storage:
+    """Return a storage of the node ``conn`` leads to.
 
     :param conn: an open ``libvirt.virConnect``.
     :param node: its name, for messages; and, for the nodes the test driver plays on one machine, the
-        name of their own directory within ``volume_dir``.
+        name of their own directory within that of the settings.
     :param uri: what ``conn`` was opened with, if the caller knows; it is asked otherwise.
     :raises HypervisorError: the connection does not answer.
     """
+    directory: str = getattr(settings, kind.setting)
     if _is_test_driver(conn, node, uri):
         from nornir_torque_vm.storage.local import LocalStorage
 
-        return LocalStorage(f"{settings.volume_dir}/{node}".rstrip("/"), node=node)
+        return LocalStorage(f"{directory}/{node}".rstrip("/"), node=node, kind=kind)
     from nornir_torque_vm.storage.volumes import VolumeStorage
 
-    return VolumeStorage(conn, settings.volume_dir, node=node)
+    return VolumeStorage(conn, directory, node=node, kind=kind)
 
 
 def _is_test_driver(conn: Any, node: str, uri: str) -> bool:

@@ -7,9 +7,19 @@ import re
 
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import StorageError
+from nornir_torque_vm.storage import Kind
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers that mean: no room."""
+
+
+class NoDirectory(StorageError):
+    """The directory, which is not ours to make, does not exist."""
+
+    def __init__(self, directory: str, node: str, kind: Kind) -> None:
+        hint = f"create it, or correct {kind.setting}"
+        super().__init__(f"there is no directory {directory}", hint=hint, node=node)
+
 
 # No leading dot: others hide their unfinished files so. 200 leaves room for what libvirt and we append.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+\[\]-]{0,199}")
@@ -25,9 +35,9 @@ def checked(name: str) -> str:
     return name
 
 
-def no_space(directory: str, node: str) -> StorageError:
+def no_space(directory: str, node: str, kind: Kind) -> StorageError:
     """The file system that holds the volumes is full."""
-    hint = "free some space there, or set volume_dir to a directory on a larger one"
+    hint = f"free some space there, or set {kind.setting} to a directory on a larger one"
     return StorageError(f"no space is left on the file system of {directory}", hint=hint, node=node)
 
 
@@ -36,9 +46,9 @@ def missing(path: str, node: str) -> StorageError:
     return StorageError(f"there is no volume {path}", node=node)
 
 
-def is_elsewhere(path: str, found: str, node: str) -> StorageError:
+def is_elsewhere(path: str, found: str, node: str, kind: Kind) -> StorageError:
     """The storage pool is not in the directory the settings name."""
-    hint = "when no guest uses it: virsh pool-destroy torque-vm"
+    hint = f"when no guest uses it: virsh pool-destroy {kind.pool}"
     return StorageError(
-        f"the storage pool is in {found}, volume_dir in the settings says {path}", hint=hint, node=node
+        f"the storage pool is in {found}, {kind.setting} in the settings says {path}", hint=hint, node=node
     )

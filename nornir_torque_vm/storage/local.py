@@ -13,8 +13,8 @@ from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import StorageError
 from nornir_torque_vm.model import Image
 from nornir_torque_vm.qcow2 import overlay_bytes
-from nornir_torque_vm.storage import READ_LIMIT
-from nornir_torque_vm.storage.base import FULL, checked, missing, no_space
+from nornir_torque_vm.storage import READ_LIMIT, VOLUMES, Kind
+from nornir_torque_vm.storage.base import FULL, NoDirectory, checked, missing, no_space
 
 DIRECTORY_MODE = 0o711
 """Like that of libvirt's own pools: a guest's emulator may pass through, nobody else may look."""
@@ -30,24 +30,29 @@ class LocalStorage:
 
     :param directory: absolute path.
     :param node: this machine's name, for messages.
+    :param kind: what the directory is for.
     """
 
-    def __init__(self, directory: str, *, node: str = "") -> None:
-        self.directory, self._node = directory.rstrip("/"), node
+    def __init__(self, directory: str, *, node: str = "", kind: Kind = VOLUMES) -> None:
+        self.directory, self._node, self._kind = directory.rstrip("/"), node, kind
 
     def path(self, name: str) -> str:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
         return f"{self.directory}/{checked(name)}"
 
-    def overlay(self, name: str, image: Image) -> str:
+    def overlay(self, name: str, image: Image, limit: int = 0) -> str:
         """See :class:`~nornir_torque_vm.storage.Storage`.
 
         :raises ImageError: the image's size is not known.
         """
-        return self.put(name, overlay_bytes(image.path, image.format, image.virtual_size))
+        return self._write(name, overlay_bytes(image.path, image.format, image.virtual_size), limit)
 
     def put(self, name: str, data: bytes) -> str:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
+        return self._write(name, data)
+
+    def _write(self, name: str, data: bytes, size: int = 0) -> str:
+        """Make a file that holds ``data``, and a hole behind it if ``size`` is more."""
         path = self.path(name)
         current.get().check()
         with self._errors(f"{path} cannot be written"), self._open() as folder:
@@ -57,6 +62,8 @@ class LocalStorage:
             try:
                 with os.fdopen(fd, "wb", buffering=0) as file:
                     _write_all(file.fileno(), data)
+                    if size > len(data):
+                        file.truncate(size)
                 os.replace(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 os.unlink(unfinished, dir_fd=folder)
@@ -97,6 +104,18 @@ class LocalStorage:
             there = os.listdir(folder)  # noqa: PTH208 - a descriptor, not a path
             return sorted(name for name in there if name.startswith(prefix) and not name.startswith("."))
 
+    def capacity(self) -> int:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        if not self._kind.made and not self._parent().is_dir():
+            return 0
+        with self._errors(f"{self.directory} cannot be looked at"), self._open() as folder:
+            status = os.fstatvfs(folder)
+            return status.f_blocks * status.f_frsize
+
+    def _parent(self) -> Path:
+        """The directory of the settings, in which that of this node is."""
+        return Path(self.directory).parent
+
     @contextlib.contextmanager
     def _open(self) -> Iterator[int]:
         """Lend a descriptor of the directory."""
@@ -104,6 +123,8 @@ class LocalStorage:
         try:
             folder = os.open(self.directory, flags)
         except FileNotFoundError:
+            if not self._kind.made and not self._parent().is_dir():
+                raise NoDirectory(str(self._parent()), self._node, self._kind) from None
             Path(self.directory).mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
             folder = os.open(self.directory, flags)
         try:
@@ -121,7 +142,7 @@ class LocalStorage:
             yield
         except OSError as error:
             if error.errno in FULL:
-                raise no_space(self.directory, self._node) from error
+                raise no_space(self.directory, self._node, self._kind) from error
             raise StorageError(f"{what}: {error.strerror}", node=self._node) from error
 
 

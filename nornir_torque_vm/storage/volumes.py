@@ -24,14 +24,12 @@ from typing import Any, TypeVar
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import StorageError
 from nornir_torque_vm.model import Image
-from nornir_torque_vm.render.encode import xml
-from nornir_torque_vm.storage import READ_LIMIT
-from nornir_torque_vm.storage.base import FULL, checked, is_elsewhere, missing, no_space
+from nornir_torque_vm.qcow2 import overlay_bytes
+from nornir_torque_vm.storage import READ_LIMIT, VOLUMES, Kind
+from nornir_torque_vm.storage.base import FULL, NoDirectory, checked, is_elsewhere, missing, no_space
+from nornir_torque_vm.storage.describe import pool_xml, volume_xml
 
 T = TypeVar("T")
-
-POOL = "torque-vm"
-"""Name of our storage pool on every node."""
 
 _WITH_BUILD = 1
 """``VIR_STORAGE_POOL_CREATE_WITH_BUILD``: makes the directory, its parents too, mode 0711."""
@@ -57,32 +55,39 @@ class VolumeStorage:
     :param conn: an open ``libvirt.virConnect``.
     :param directory: absolute path on the node.
     :param node: the node's name, for messages.
-    :param pool: name of the storage pool; each directory has one of its own.
+    :param kind: what the directory is for; each has a storage pool of its own.
     """
 
-    def __init__(self, conn: Any, directory: str, *, node: str = "", pool: str = POOL) -> None:
+    def __init__(self, conn: Any, directory: str, *, node: str = "", kind: Kind = VOLUMES) -> None:
         self.directory = directory.rstrip("/")
-        self._conn, self._node, self._name = conn, node, pool
+        self._conn, self._node, self._kind = conn, node, kind
         self._pool: Any = None
 
     def path(self, name: str) -> str:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
         return f"{self.directory}/{checked(name)}"
 
-    def overlay(self, name: str, image: Image) -> str:
-        """See :class:`~nornir_torque_vm.storage.Storage`; a size of 0 is taken from the image."""
-        path = self.path(name)
-        described = _volume_xml(name, image.virtual_size, "qcow2", base=image)
-        self._with_pool(lambda pool: self._create(pool, name, described))
-        return path
+    def overlay(self, name: str, image: Image, limit: int = 0) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`; without a limit, a size of 0 is the image's.
+
+        :raises ImageError: with a limit, when the image's size is not known.
+        """
+        if limit:
+            # qemu-img, whom libvirt would have make it, cannot leave a hole behind it.
+            disk = overlay_bytes(image.path, image.format, image.virtual_size)
+            return self._make(name, disk, volume_xml(checked(name), limit, "raw", hole=True))
+        return self._make(name, b"", volume_xml(checked(name), image.virtual_size, "qcow2", base=image))
 
     def put(self, name: str, data: bytes, *, reader: tuple[int, int] | None = None) -> str:
         """See :class:`~nornir_torque_vm.storage.Storage`.
 
         :param reader: uid and gid of the user the file is for, who may only read it; else it is root's.
         """
+        return self._make(name, data, volume_xml(checked(name), len(data), "raw", reader=reader))
+
+    def _make(self, name: str, data: bytes, described: str) -> str:
+        """Make a volume from its description, with ``data`` in it; return its path."""
         path = self.path(name)
-        described = _volume_xml(name, len(data), "raw", reader=reader)
 
         def make(pool: Any) -> None:
             volume = self._create(pool, name, described)
@@ -124,6 +129,18 @@ class VolumeStorage:
 
         return self._with_pool(names)
 
+    def capacity(self) -> int:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+
+        def capacity(pool: Any) -> int:
+            _refresh(pool)
+            return int(pool.info()[1])
+
+        try:
+            return self._with_pool(capacity)
+        except NoDirectory:
+            return 0
+
     def _with_pool(self, action: Callable[[Any], T]) -> T:
         """Do something with our pool; again with a new one if it went away in the meantime."""
         with self._errors():
@@ -135,23 +152,31 @@ class VolumeStorage:
 
     def _open_pool(self) -> Any:
         """Return our pool, made or started when necessary, whoever else is doing the same."""
+        from libvirt import libvirtError
+
+        flags, described = _WITH_BUILD if self._kind.made else 0, pool_xml(self.directory, self._kind.pool)
         for _ in range(_PATIENCE):
             with _Forgiving(_NO_POOL, _INVALID):
-                pool = self._conn.storagePoolLookupByName(self._name)
+                pool = self._conn.storagePoolLookupByName(self._kind.pool)
                 if not pool.isActive():
-                    pool.create(_WITH_BUILD)
+                    pool.create(flags)
                 return self._in_place(pool)
-            with _Forgiving(_OPERATION_FAILED):
-                return self._conn.storagePoolCreateXML(_pool_xml(self.directory, self._name), _WITH_BUILD)
+            try:
+                with _Forgiving(_OPERATION_FAILED):
+                    return self._conn.storagePoolCreateXML(described, flags)
+            except libvirtError as error:
+                if not self._kind.made and error.get_int1() == errno.ENOENT:
+                    raise NoDirectory(self.directory, self._node, self._kind) from error
+                raise
             current.get().sleep(_PAUSE)
         hint = f"see virsh pool-list --all: another pool may have {self.directory}"
-        raise StorageError(f"the storage pool {self._name} cannot be made", hint=hint, node=self._node)
+        raise StorageError(f"the storage pool {self._kind.pool} cannot be made", hint=hint, node=self._node)
 
     def _in_place(self, pool: Any) -> Any:
         """Return ``pool`` if it is where our paths point."""
         found = ET.fromstring(pool.XMLDesc(0)).findtext("target/path", "")  # noqa: S314 - libvirtd's own
         if found != self.directory:
-            raise is_elsewhere(self.directory, found, self._node)
+            raise is_elsewhere(self.directory, found, self._node, self._kind)
         return pool
 
     def _create(self, pool: Any, name: str, described: str) -> Any:
@@ -201,7 +226,7 @@ class VolumeStorage:
             yield
         except libvirtError as error:
             if _is_full(error):
-                raise no_space(self.directory, self._node) from error
+                raise no_space(self.directory, self._node, self._kind) from error
             raise map_error(error, self._node) from error
 
 
@@ -264,32 +289,3 @@ def _is_full(error: Any) -> bool:
         return error.get_int1() in FULL
     # Overlays are made by qemu-img, whose exit status carries no number.
     return error.get_error_code() == _INTERNAL_ERROR and os.strerror(errno.ENOSPC) in str(error)
-
-
-def _pool_xml(directory: str, name: str = POOL) -> str:
-    return f'<pool type="dir"><name>{name}</name><target><path>{xml(directory)}</path></target></pool>'
-
-
-def _volume_xml(
-    name: str,
-    capacity: int,
-    form: str,
-    base: Image | None = None,
-    reader: tuple[int, int] | None = None,
-) -> str:
-    """Describe a volume; one without a base gets all its room at once."""
-    backing = (
-        "<allocation>0</allocation>"
-        f'<backingStore><path>{xml(base.path)}</path><format type="{xml(base.format)}"/></backingStore>'
-        if base
-        else ""
-    )
-    rights = (
-        f"<mode>0400</mode><owner>{reader[0]}</owner><group>{reader[1]}</group>"
-        if reader
-        else "<mode>0600</mode>"
-    )
-    return (
-        f'<volume><name>{xml(name)}</name><capacity unit="bytes">{capacity}</capacity>{backing}'
-        f'<target><format type="{form}"/><permissions>{rights}</permissions></target></volume>'
-    )

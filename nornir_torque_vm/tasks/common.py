@@ -13,7 +13,8 @@ from nornir_torque_vm.deadline import BACKOFF_MAX, Deadline, current
 from nornir_torque_vm.found import DOMAIN_PREFIX, FoundGuest, read_domain
 from nornir_torque_vm.inventory.build import uri_in
 from nornir_torque_vm.inventory.hostdata import is_guest, node_of, settings_of
-from nornir_torque_vm.storage import Storage, storage_for
+from nornir_torque_vm.model import Shape
+from nornir_torque_vm.storage import RAMDISK, VOLUMES, Kind, Storage, storage_for
 
 LIBVIRT = "libvirt"
 GUEST_SSH = "guest_ssh"
@@ -36,10 +37,32 @@ def connection(task: Task, name: str = LIBVIRT) -> Any:
     return task.host.get_connection(name, task.nornir.config)
 
 
-def storage_of(task: Task) -> Storage:
+def storage_of(task: Task, kind: Kind = VOLUMES) -> Storage:
     """Where the files of guests on the host's node are kept."""
     host = task.host
-    return storage_for(connection(task), settings_of(host), node=node_of(host), uri=uri_of(host))
+    return storage_for(connection(task), settings_of(host), node=node_of(host), uri=uri_of(host), kind=kind)
+
+
+def ramdisk_of(task: Task) -> Storage | None:
+    """Where disks in memory are kept on the host's node; None where the site has none.
+
+    A missing directory is none, too: of a node that was set up later, or whose file system is not mounted.
+    """
+    if not settings_of(task.host).ramdisk_dir:
+        return None
+    ramdisk = storage_of(task, RAMDISK)
+    return ramdisk if ramdisk.capacity() else None
+
+
+def all_storages(task: Task) -> tuple[Storage, ...]:
+    """Every place on the host's node where files of guests may be."""
+    ramdisk = ramdisk_of(task)
+    return (storage_of(task),) if ramdisk is None else (storage_of(task), ramdisk)
+
+
+def disk_storage_of(task: Task, shape: Shape) -> Storage:
+    """Where the disks of guests of this shape are kept on the host's node."""
+    return storage_of(task, RAMDISK if shape.ramdisk else VOLUMES)
 
 
 def uri_of(host: Host) -> str:

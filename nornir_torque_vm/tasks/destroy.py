@@ -11,7 +11,8 @@ from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.inventory.hostdata import guest_of, is_guest, node_of, settings_of
 from nornir_torque_vm.model import Plan
-from nornir_torque_vm.tasks.common import LIBVIRT, candidates, connection, storage_of, uri_of
+from nornir_torque_vm.storage import Storage
+from nornir_torque_vm.tasks.common import LIBVIRT, all_storages, candidates, connection, uri_of
 from nornir_torque_vm.tasks.ending import Ending
 from nornir_torque_vm.tasks.selection import Selection, of_guest, of_job, of_job_id, of_names, volumes_of
 
@@ -60,18 +61,23 @@ def destroy(
     host, node, dry = task.host, node_of(task.host), task.is_dry_run(dry_run)
     chosen = _selection(task, job_id, attempt, domains)
     found = candidates(connection(task), node, chosen.prefix)
-    storage, files = storage_of(task), list[str]()
+    files = dict[str, Storage]()
+
+    def look() -> None:
+        for storage in all_storages(task):
+            files.update(dict.fromkeys(storage.names(chosen.prefix), storage))
+
     ending = Ending(node, chosen, graceful=graceful, dry=dry)
     ending.run(
         {name: domain for name, (domain, _) in found.items() if domains is None or name in domains},
         uri_of(host),
         settings_of(host).max_connections_per_node,
-        meanwhile=lambda: files.extend(storage.names(chosen.prefix)),
+        meanwhile=look,
     )
     volumes = volumes_of(chosen, files, {*ending.spared, *ending.failures})
     if not dry:
         current.get().check()
-        volumes = [name for name in volumes if storage.remove(name)]
+        volumes = [name for name in volumes if files[name].remove(name)]
     gone = Destroyed(tuple(sorted(ending.ended)), tuple(volumes))
     changed, error = bool(gone.domains or gone.volumes), ending.error()
     return Result(host=host, result=gone, changed=changed, failed=error is not None, exception=error)

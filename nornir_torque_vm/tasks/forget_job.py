@@ -7,7 +7,8 @@ from nornir.core.task import Result, Task
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.hostdata import node_of, settings_of
 from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
-from nornir_torque_vm.storage.volumes import POOL, VolumeStorage
+from nornir_torque_vm.storage import run_state
+from nornir_torque_vm.storage.volumes import VolumeStorage
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, uri_of
 
 CONNECTION_NAME = LIBVIRT
@@ -37,7 +38,7 @@ def forget_job(task: Task, job_id: str) -> Result:
         return Result(host=host)
     conn, run_dir = connection(task), settings_of(host).run_dir
     removed = [
-        VolumeStorage(conn, f"{run_dir}/{name}", node=node_of(host), pool=f"{POOL}-{name}").remove(job_id)
+        VolumeStorage(conn, f"{run_dir}/{name}", node=node_of(host), kind=run_state(name)).remove(job_id)
         for name in (HANDOVERS, MARKERS)  # a hand-over without a marker would never be looked at
     ]
     return Result(host=host, changed=any(removed))

@@ -9,7 +9,8 @@ from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.hostdata import node_of, settings_of
 from nornir_torque_vm.model import Owner
 from nornir_torque_vm.runstate.handover import HANDOVERS
-from nornir_torque_vm.storage.volumes import POOL, VolumeStorage
+from nornir_torque_vm.storage import run_state
+from nornir_torque_vm.storage.volumes import VolumeStorage
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, uri_of
 
 CONNECTION_NAME = LIBVIRT
@@ -41,6 +42,6 @@ def hand_over(task: Task, job_id: str, text: str, owner: Owner) -> Result:
         return Result(host=host)
     conn, directory = connection(task), f"{settings_of(host).run_dir}/{HANDOVERS}"
     current.get().check()
-    storage = VolumeStorage(conn, directory, node=node_of(host), pool=f"{POOL}-{HANDOVERS}")
+    storage = VolumeStorage(conn, directory, node=node_of(host), kind=run_state(HANDOVERS))
     storage.put(job_id, text.encode(), reader=(owner.uid, owner.gid))
     return Result(host=host, changed=True)

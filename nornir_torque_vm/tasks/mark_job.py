@@ -8,7 +8,8 @@ from nornir_torque_vm.deadline import current
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.hostdata import node_of, settings_of
 from nornir_torque_vm.runstate.handover import MARKERS
-from nornir_torque_vm.storage.volumes import POOL, VolumeStorage
+from nornir_torque_vm.storage import run_state
+from nornir_torque_vm.storage.volumes import VolumeStorage
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, uri_of
 
 CONNECTION_NAME = LIBVIRT
@@ -39,7 +40,7 @@ def mark_job(task: Task, job_id: str) -> Result:
         return Result(host=host)
     conn, directory = connection(task), f"{settings_of(host).run_dir}/{MARKERS}"
     current.get().check()
-    storage = VolumeStorage(conn, directory, node=node_of(host), pool=f"{POOL}-{MARKERS}")
+    storage = VolumeStorage(conn, directory, node=node_of(host), kind=run_state(MARKERS))
     if job_id in storage.names(job_id):
         return Result(host=host)
     storage.put(job_id, b"")

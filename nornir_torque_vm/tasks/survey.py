@@ -17,6 +17,7 @@ from nornir_torque_vm.machine.offer import lacking
 from nornir_torque_vm.model import Shape
 from nornir_torque_vm.pinning.topology import flat
 from nornir_torque_vm.render.domain import MACHINES
+from nornir_torque_vm.storage import RAMDISK
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, descriptions, found_in, storage_of, uri_of
 
 CONNECTION_NAME = LIBVIRT
@@ -48,11 +49,14 @@ def survey(task: Task, shape: Shape | None = None) -> Result:
         capabilities = _complete(conn, parse_capabilities(conn.getCapabilities(), online), online)
         refused = _refused(conn, capabilities, shape, settings_of(host).network) if shape else ""
     domains = descriptions(conn, node, prefix="")
+    guests = found_in(domains, node)
     facts = node_facts(
         node,
         capabilities,
         memory_stats=_memory_stats(conn, node),
-        guests_memory=[guest.memory for guest in found_in(domains, node)],
+        guests_memory=[guest.memory for guest in guests],
+        guests_ramdisk=sum(guest.ramdisk for guest in guests),
+        ramdisk=storage_of(task, RAMDISK).capacity() if settings_of(host).ramdisk_dir else 0,
         held=[held for text, _ in domains if (held := read_holding(text, node=node)) is not None],
     )
     # Makes the storage pool when there is none yet: better a sentence now than half a start later.

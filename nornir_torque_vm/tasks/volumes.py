@@ -22,10 +22,13 @@ def console_name(domain: str) -> str:
     return f"{domain}-console.log"
 
 
-def volumes_of(guest: Guest, storage: Storage) -> GuestVolumes:
-    """Paths of the guest's files on its node."""
+def volumes_of(guest: Guest, storage: Storage, disks: Storage) -> GuestVolumes:
+    """Paths of the guest's files on its node.
+
+    :param disks: where its disk is; the same as ``storage`` unless that is in memory.
+    """
     return GuestVolumes(
-        overlay=storage.path(overlay_name(guest.domain)),
+        overlay=disks.path(overlay_name(guest.domain)),
         seed=storage.path(seed_name(guest.domain)),
         console_log=storage.path(console_name(guest.domain)),
     )

@@ -41,8 +41,10 @@ def sample(submission: Submission, settings: Settings) -> str:
         submission.request, settings, job, [Node(NODE, 1, ADDRESS)], _image(submission, settings)
     )
     guest = plan.guests[0]
+    disks = settings.ramdisk_dir if guest.shape.ramdisk else settings.volume_dir
     files = (
-        f"{settings.volume_dir}/{name(guest.domain)}" for name in (overlay_name, seed_name, console_name)
+        f"{disks}/{overlay_name(guest.domain)}",
+        *(f"{settings.volume_dir}/{name(guest.domain)}" for name in (seed_name, console_name)),
     )
     texts = {
         "domain XML": domain_xml(plan, guest, GuestVolumes(*files), settings),

@@ -117,6 +117,7 @@ def resolve(asked: Values, settings: Settings, image: ImageFacts) -> Resolved:
     asked = _arch_of_image(asked, values, image)
     _check_unclot(asked, values)
     _check_shape(values, settings)
+    _check_ramdisk(values, settings)
     _check_iocm(values, settings)
     request = Request(**{key: value for key, (value, _) in asked.items()})
     return Resolved(values, request, (*ignored, *_pending(asked)))
@@ -198,6 +199,18 @@ def _check_shape(values: Values, settings: Settings) -> None:
             ),
             origin,
         )
+
+
+def _check_ramdisk(values: Values, settings: Settings) -> None:
+    """Disks in memory are offered where the site has said where."""
+    kind, origin = values["fs_type"]
+    if kind != "ramdisk" or settings.ramdisk_dir:
+        return
+    sentence = "the site has no disks in memory"
+    if origin.startswith("setting"):
+        raise SettingsError(f"{origin} is ramdisk, but {sentence}", hint="set ramdisk_dir")
+    error = RequestError(f"fs_type=ramdisk is not offered: {sentence}", hint="ask for fs_type=sharedfs")
+    raise located(error, origin)
 
 
 def _check_iocm(values: Values, settings: Settings) -> None:

@@ -17,8 +17,8 @@ from nornir_torque_vm.connections.virconnect import library
 from nornir_torque_vm.errors import HypervisorError, StorageError
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.model import Image
-from nornir_torque_vm.storage import Storage, volumes
-from nornir_torque_vm.storage.volumes import POOL, VolumeStorage
+from nornir_torque_vm.storage import VOLUMES, Storage, volumes
+from nornir_torque_vm.storage.volumes import VolumeStorage
 
 pytestmark = pytest.mark.lab
 
@@ -42,7 +42,7 @@ class VolumePlace(Place):
 def forget_pool(conn: Any) -> None:
     """Stop our pool if there is one; a transient one is then forgotten, its files stay."""
     with contextlib.suppress(libvirt.libvirtError):
-        conn.storagePoolLookupByName(POOL).destroy()
+        conn.storagePoolLookupByName(VOLUMES.pool).destroy()
 
 
 @pytest.fixture

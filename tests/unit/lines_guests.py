@@ -72,10 +72,9 @@ LINES: tuple[Line, ...] = (
         {"hypervisor": "qemu", "distro": Distro.OSV, "img": "osv.qcow2"},
     ),
     guests(
-        "qsub -vm vcpu_pinning=off,fs_type=ramdisk job.sh",
-        "qsub -T vm -l other=vm1:vcpu_pinning=false:fs_type=ramdisk,nodes=1:vm job.sh",
-        {"vcpu_pinning": False, "fs_type": "ramdisk"},
-        "without effect so far: fs_type (disks live in the volume directory always)",
+        "qsub -vm vcpu_pinning=off,fs_type=sharedfs job.sh",
+        "qsub -T vm -l other=vm1:vcpu_pinning=false:fs_type=sharedfs,nodes=1:vm job.sh",
+        {"vcpu_pinning": False, "fs_type": "sharedfs"},
     ),
     guests(
         "qsub -vm iocm=yes,vrdma=off job.sh",

@@ -36,6 +36,10 @@ LINES: tuple[Line, ...] = (
         "qsub -vm distro=windows job.sh",
         "-vm key distro is 'windows' but must be debian, ubuntu, redhat, centos or osv",
     ),
+    refused(
+        "qsub -vm fs_type=ramdisk job.sh",
+        "fs_type=ramdisk is not offered: the site has no disks in memory; ask for fs_type=sharedfs",
+    ),
     refused("qsub -vm fs_type=nfs job.sh", "-vm key fs_type is 'nfs' but must be sharedfs or ramdisk"),
     refused("qsub -vm hypervisor=xen job.sh", "-vm key hypervisor is 'xen' but must be kvm, skvm or qemu"),
     # What it names.

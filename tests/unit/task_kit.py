@@ -32,11 +32,11 @@ JOB = Job("17.head", "head", OWNER, nonce="0badcafe")
 RAM = 64 << 20
 
 
-def make_plan(nodes: int = 1, per_node: int = 1, job: Job = JOB) -> Plan:
+def make_plan(nodes: int = 1, per_node: int = 1, job: Job = JOB, ramdisk: int = 0) -> Plan:
     """A plan whose guests the test driver accepts: it knows one architecture and one domain type."""
     names = [f"node{number}" for number in range(1, nodes + 1)]
     places = [(name, index) for name in names for index in range(per_node)]
-    shape = Shape(1, RAM, arch="i686", domain_type="test")
+    shape = Shape(1, RAM, arch="i686", domain_type="test", ramdisk=ramdisk)
     guests = tuple(
         Guest(guest_name(job.id, rank), rank, node, index, mac_address(job.server, job.id, rank),
               guest_uuid(job.server, job.id, job.attempt, job.nonce, rank), domain_name(job, rank), shape)

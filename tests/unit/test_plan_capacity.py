@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from nornir_torque_vm.config.settings import Settings
-from nornir_torque_vm.errors import BusyError, HypervisorError, RequestError, SettingsError, TorqueVMError
+from nornir_torque_vm.errors import (
+    BusyError,
+    HypervisorError,
+    RequestError,
+    SettingsError,
+    StorageError,
+    TorqueVMError,
+)
 from nornir_torque_vm.model import Image, Job, Node, NodeFacts, Owner, Plan, Shape
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.request import Request
@@ -192,3 +199,67 @@ def test_what_no_other_attempt_can_mend_is_told_first(*, reverse: bool) -> None:
 def test_of_nodes_that_object_alike_the_first_is_named() -> None:
     """In nodefile order."""
     assert refused(BusyError, fact("n2", guests=4), fact("n1", guests=4)).startswith("node n2: ")
+
+
+IN_MEMORY = dataclasses.replace(
+    SITE, filesystem_type_default="ramdisk", ramdisk_dir="/memory", ramdisk_mb=1024
+)
+
+
+def test_a_disk_in_memory_counts_like_the_guests_memory() -> None:
+    """15 GiB hold three guests of 4 GiB with a disk of 1 GiB each, and no MiB more."""
+    node = fact(ramdisk=8 * GiB)
+    guests = plan_on(node, settings=IN_MEMORY, ram=4 * GiB, vms_per_node=3).guests
+    assert {guest.shape.ramdisk for guest in guests} == {GiB}
+    assert refused(RequestError, node, settings=IN_MEMORY, ram=4 * GiB + MiB, vms_per_node=3) == (
+        "node n1: ram=4097M and a disk of 1G in memory for 3 guests is more than the 15360M guests may use "
+        "here; ask for less with ram= or vms_per_node="
+    )
+    busy = fact(ramdisk=8 * GiB, guests=1, guests_memory=10 * GiB, guests_ramdisk=GiB)
+    assert plan_on(busy, settings=IN_MEMORY, ram=4 * GiB)
+    assert refused(BusyError, busy, settings=IN_MEMORY, ram=4 * GiB + MiB) == (
+        "node n1: ram=4097M and a disk of 1G in memory is more than the 5120M other guests have left; "
+        "try again when other jobs have ended"
+    )
+
+
+def test_a_job_can_ask_for_the_other_place() -> None:
+    """By the key, whatever the default is."""
+    assert plan_on(fact(), settings=IN_MEMORY, fs_type="sharedfs").guests[0].shape.ramdisk == 0
+    site = dataclasses.replace(IN_MEMORY, filesystem_type_default="sharedfs")
+    assert plan_on(fact(ramdisk=GiB), settings=site, fs_type="ramdisk").guests[0].shape.ramdisk == GiB
+    assert plan_on(fact(), settings=site).guests[0].shape.ramdisk == 0
+
+
+def test_disks_in_memory_are_refused_where_the_site_has_none() -> None:
+    """By whom they are asked for: a job, or the site itself."""
+    assert refused(RequestError, fact(), fs_type="ramdisk") == (
+        "fs_type=ramdisk is not offered: the site has no disks in memory; ask for fs_type=sharedfs"
+    )
+    site = dataclasses.replace(IN_MEMORY, ramdisk_dir="")
+    assert refused(SettingsError, fact(), settings=site) == (
+        "filesystem_type_default is ramdisk, but the site has no disks in memory; set ramdisk_dir"
+    )
+
+
+def test_the_file_system_for_disks_in_memory_has_to_hold_them() -> None:
+    """Missing or too small for one, the site's mistake; too small for all, the request's; else it is busy."""
+    assert refused(StorageError, fact(), settings=IN_MEMORY) == (
+        "node n1: there is no directory /memory for disks in memory; "
+        "mount a tmpfs there, or correct ramdisk_dir"
+    )
+    assert refused(SettingsError, fact(ramdisk=GiB - MiB), settings=IN_MEMORY) == (
+        "node n1: ramdisk_mb is 1024, and /memory has 1023M; mount a larger tmpfs there, or lower ramdisk_mb"
+    )
+    small = fact(ramdisk=3 * GiB)
+    assert plan_on(small, settings=IN_MEMORY, vms_per_node=3)
+    assert refused(RequestError, small, settings=IN_MEMORY, vms_per_node=4) == (
+        "node n1: 4 disks of 1G are more than the 3072M for disks in memory here; "
+        "ask for fewer guests with vms_per_node=, or for fs_type=sharedfs"
+    )
+    busy = fact(ramdisk=3 * GiB, guests=2, guests_memory=4 * GiB, guests_ramdisk=2 * GiB)
+    assert plan_on(busy, settings=IN_MEMORY)
+    assert refused(BusyError, busy, settings=IN_MEMORY, vms_per_node=2) == (
+        "node n1: a disk of 1G in memory for 2 guests is more than the 1024M other guests' disks have left; "
+        "try again when other jobs have ended"
+    )

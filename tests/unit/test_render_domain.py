@@ -15,6 +15,7 @@ from render_kit import ALICE, IMAGE, VOLUMES, cpu_seconds, illegal, legal, owned
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
+from nornir_torque_vm.found import read_domain
 from nornir_torque_vm.model import Plan
 from nornir_torque_vm.render.domain import GuestVolumes, domain_xml
 from nornir_torque_vm.render.metadata import GuestRecord, parse_metadata
@@ -188,6 +189,28 @@ def test_the_chain_of_images_is_written_down_and_keeps_its_owner(image: object) 
         assert need(layer, "source").get("file") == path
         assert need(layer, "source/seclabel").attrib == {"model": "dac", "relabel": "no"}
     assert list(need(layer, "backingStore")) == []
+
+
+def test_a_guest_is_told_when_there_is_no_room_for_what_it_writes() -> None:
+    """By default it would be paused, for as long as its job may run."""
+    assert need(parse(plan_of()), "devices/disk[1]/driver").get("error_policy") == "report"
+
+
+@pytest.mark.parametrize("domain_type", TYPES)
+def test_a_disk_in_memory_has_an_end(domain_type: str) -> None:
+    """The emulator keeps to it; libvirt's schema knows it."""
+    plan = plan_of(domain_type=domain_type, ramdisk=64 << 20)
+    slices = need(parse(plan), "devices/disk[1]/source/slices/slice")
+    assert slices.attrib == {"type": "storage", "offset": "0", "size": str(64 << 20)}
+    assert parse(plan_of()).findall("devices/disk/source/slices") == []
+    libvirt.registerErrorHandler(lambda *_: None, None)
+    conn = libvirt.open("test:///default")
+    started = conn.createXML(render(plan), libvirt.VIR_DOMAIN_START_VALIDATE)
+    found = read_domain(started.XMLDesc(), node="node1")
+    started.destroy()
+    conn.close()
+    assert found is not None
+    assert found.ramdisk == 64 << 20
 
 
 def test_it_boots_from_its_disk_alone() -> None:

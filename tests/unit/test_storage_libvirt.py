@@ -15,7 +15,8 @@ from nornir_torque_vm.connections.virconnect import library
 from nornir_torque_vm.deadline import Deadline, current
 from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, StorageError
 from nornir_torque_vm.model import Image
-from nornir_torque_vm.storage import storage_for, volumes
+from nornir_torque_vm.storage import RAMDISK, VOLUMES, storage_for, volumes
+from nornir_torque_vm.storage.describe import pool_xml, volume_xml
 from nornir_torque_vm.storage.volumes import VolumeStorage
 
 IMAGE = Image("micro.qcow2", "/pool/micro & more.qcow2", virtual_size=1 << 30)
@@ -92,7 +93,7 @@ def test_room_for_data_is_allocated_before_it_comes(conn: Any, storage: VolumeSt
     assert caught.value.code == libvirt.VIR_ERR_NO_SUPPORT
     assert storage.names("") == []
     storage.put("empty", b"")
-    storage._pool.createXML(volumes._volume_xml("full", 5, "raw"))
+    storage._pool.createXML(volume_xml("full", 5, "raw"))
     assert storage._pool.storageVolLookupByName("full").info() == [0, 5, 5]
     assert "<format type='raw'/>" in storage._pool.storageVolLookupByName("full").XMLDesc()
 
@@ -117,7 +118,7 @@ def test_a_pool_that_went_away_is_made_again(conn: Any, storage: VolumeStorage) 
 
 def test_a_stopped_pool_is_started(conn: Any, storage: VolumeStorage) -> None:
     """A site may have defined it to start by itself."""
-    pool = conn.storagePoolDefineXML(volumes._pool_xml(storage.directory))
+    pool = conn.storagePoolDefineXML(pool_xml(storage.directory, VOLUMES.pool))
     assert not pool.isActive()
     assert storage.names("") == []
     assert pool.isActive()
@@ -133,7 +134,7 @@ def test_the_loser_of_a_race_uses_the_winners_pool(conn: Any) -> None:
     def look_up(name: str) -> Any:
         found.append(name)
         if len(found) == 1:
-            conn.storagePoolCreateXML(volumes._pool_xml("/v"))
+            conn.storagePoolCreateXML(pool_xml("/v", VOLUMES.pool))
             raise refusal(libvirt.VIR_ERR_NO_STORAGE_POOL)
         return conn.storagePoolLookupByName(name)
 
@@ -166,7 +167,7 @@ def test_a_race_is_not_waited_for_beyond_the_deadline(conn: Any) -> None:
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_pool_somewhere_else_is_not_used(conn: Any, slash: str) -> None:
     """Paths in a domain's XML would not be where the files are."""
-    conn.storagePoolCreateXML(volumes._pool_xml("/old"))
+    conn.storagePoolCreateXML(pool_xml("/old", VOLUMES.pool))
     assert VolumeStorage(conn, f"/old{slash}").names("") == []
     assert VolumeStorage(conn, f"/old{slash}").path("a") == "/old/a"
     with pytest.raises(StorageError) as caught:
@@ -321,6 +322,31 @@ def test_other_drivers_get_volumes_and_are_asked_only_if_nobody_knows() -> None:
     ):
         assert isinstance(storage, VolumeStorage)
         assert storage.path("a") == "/v/a"
+    memory = storage_for(None, Settings(ramdisk_dir="/m"), uri="qemu:///system", kind=RAMDISK)
+    assert memory.path("a") == "/m/a"
     with pytest.raises(HypervisorError) as caught:
         storage_for(Wrapped(None, getType=raising(refusal(38, "gone"))), site, node="node1")
     assert str(caught.value) == "node node1: gone"
+
+
+def test_a_directory_that_is_not_ours_to_make_is_missing() -> None:
+    """Of a file system in memory: nothing is there, and nothing is put on the disk instead."""
+    flags = []
+
+    def create(_described: str, flag: int) -> Any:
+        flags.append(flag)
+        raise refusal(libvirt.VIR_ERR_SYSTEM_ERROR, "cannot open directory", errno.ENOENT)
+
+    conn = Wrapped(
+        None,
+        storagePoolLookupByName=raising(refusal(libvirt.VIR_ERR_NO_STORAGE_POOL)),
+        storagePoolCreateXML=create,
+    )
+    storage = VolumeStorage(conn, "/m", node="node1", kind=RAMDISK)
+    assert storage.capacity() == 0
+    with pytest.raises(StorageError) as caught:
+        storage.overlay("tvm-1.qcow2", IMAGE, 1 << 20)
+    assert str(caught.value) == "node node1: there is no directory /m; create it, or correct ramdisk_dir"
+    assert flags == [0, 0]
+    with pytest.raises(HypervisorError):
+        VolumeStorage(conn, "/v", node="node1").names("")

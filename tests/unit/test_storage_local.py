@@ -16,7 +16,7 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import ImageError, StorageError
 from nornir_torque_vm.model import Image
 from nornir_torque_vm.qcow2 import overlay_bytes
-from nornir_torque_vm.storage import Storage, storage_for
+from nornir_torque_vm.storage import RAMDISK, Storage, storage_for
 from nornir_torque_vm.storage.local import LocalStorage
 
 GiB = 1 << 30
@@ -206,3 +206,18 @@ def test_the_test_driver_gets_local_storage_in_a_directory_of_each_node(tmp_path
     assert storage_for(conn, site).path("a") == f"{tmp_path}/a"
     assert LocalStorage("/v/").path("a") == "/v/a"
     conn.close()
+
+
+def test_a_directory_that_is_not_ours_to_make_is_missing_here_too(tmp_path: Path) -> None:
+    """Only that of the node within it is made."""
+    site = Settings(ramdisk_dir=str(tmp_path / "memory"))
+    storage = storage_for(None, site, node="node1", uri="test:///default", kind=RAMDISK)
+    assert storage.capacity() == 0
+    with pytest.raises(StorageError) as caught:
+        storage.put("tvm-1", b"")
+    assert str(caught.value) == (
+        f"node node1: there is no directory {tmp_path}/memory; create it, or correct ramdisk_dir"
+    )
+    (tmp_path / "memory").mkdir()
+    assert storage.capacity() > 0
+    assert storage.put("tvm-1", b"") == f"{tmp_path}/memory/node1/tvm-1"

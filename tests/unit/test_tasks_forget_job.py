@@ -11,6 +11,7 @@ from task_kit import World, make_plan, result_of
 
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.inventory.build import node_inventory
+from nornir_torque_vm.storage import Kind
 from nornir_torque_vm.tasks import forget_job
 
 MODULE = sys.modules[forget_job.__module__]
@@ -21,8 +22,8 @@ class Removed:
 
     seen: ClassVar[list[tuple[str, str, str]]] = []
 
-    def __init__(self, _conn: Any, directory: str, *, node: str, pool: str) -> None:
-        self.place = (node, directory, pool)
+    def __init__(self, _conn: Any, directory: str, *, node: str, kind: Kind) -> None:
+        self.place = (node, directory, kind.pool)
 
     def remove(self, name: str) -> bool:
         self.seen.append((self.place[1], self.place[2], name))

@@ -11,6 +11,7 @@ from task_kit import World, make_plan, result_of
 
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.inventory.build import node_inventory
+from nornir_torque_vm.storage import Kind
 from nornir_torque_vm.tasks import mark_job
 
 MODULE = sys.modules[mark_job.__module__]
@@ -22,8 +23,8 @@ class Written:
     there: ClassVar[list[str]] = []
     seen: ClassVar[list[tuple[str, str, str, bytes]]] = []
 
-    def __init__(self, _conn: Any, directory: str, *, node: str, pool: str) -> None:
-        self.place = (directory, pool)
+    def __init__(self, _conn: Any, directory: str, *, node: str, kind: Kind) -> None:
+        self.place = (directory, kind.pool)
 
     def names(self, prefix: str) -> list[str]:
         return [name for name in self.there if name.startswith(prefix)]

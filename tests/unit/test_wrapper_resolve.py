@@ -136,13 +136,25 @@ def test_the_family_the_user_names_is_his() -> None:
     assert resolved("distro=centos", image=image).values["distro"] == (Distro.REDHAT, COMMAND_LINE)
 
 
+def test_disks_in_memory_are_offered_where_the_site_says_where() -> None:
+    """Its default is its own mistake then; a value from the script is found there."""
+    there = Settings(ramdisk_dir="/m", filesystem_type_default="ramdisk")
+    assert resolve({}, there, IMAGE)["fs_type"] == "ramdisk"
+    with pytest.raises(SettingsError) as caught:
+        resolve({}, Settings(filesystem_type_default="ramdisk"), IMAGE)
+    assert str(caught.value) == (
+        "setting filesystem_type_default is ramdisk, but the site has no disks in memory; set ramdisk_dir"
+    )
+    with pytest.raises(RequestError, match=r"^script line 3: fs_type=ramdisk is not offered"):
+        resolve(gather([("script line 3", "fs_type=ramdisk")]), Settings(), IMAGE)
+
+
 def test_keys_without_effect_yet_are_named_in_one_line() -> None:
     """Once per reason, and only those that were asked for."""
-    found = resolved("vcpu_pinning=on,disk=/d,fs_type=ramdisk,vrdma=on,vcpus=2")
-    disk, fs_type = (KEYS[key].pending for key in ("disk", "fs_type"))
+    found = resolved("vcpu_pinning=on,disk=/d,fs_type=sharedfs,vrdma=on,vcpus=2")
     assert found.warnings == (
         "the site has switched vrdma off: vrdma=true is ignored",
-        f"without effect so far: disk ({disk}); fs_type ({fs_type})",
+        f"without effect so far: disk ({KEYS['disk'].pending})",
     )
     scripts = resolve(
         {key: (FileRef("/f", "0" * 64), COMMAND_LINE) for key in ("vm_prologue", "vm_epilogue")},

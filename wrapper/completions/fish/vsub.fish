@@ -73,7 +73,7 @@ function __torque_vm_keys
     printf '%s\t%s\n' vm_epilogue 'script that runs in every guest after the job'
     printf '%s\t%s\n' metadata 'file with more cloud-init settings for the guests, as far as the site allows them'
     printf '%s\t%s\n' disk 'disk image of the user that the first guest gets as /data and that stays after the job'
-    printf '%s\t%s\n' fs_type 'where the guests\' disks live: on the volume directory, or in the node\'s memory'
+    printf '%s\t%s\n' fs_type 'where the guests\' disks live: in the volume directory, or in the node\'s memory'
     printf '%s\t%s\n' hypervisor 'kvm for hardware virtualization, skvm for the site\'s own emulator with it, qemu for slow emulation that works everywhere'
     printf '%s\t%s\n' iocm 'whether processors are kept for the guests\' input and output'
     printf '%s\t%s\n' iocm_min_cores 'processors kept for input and output at least'

@@ -1,0 +1,101 @@
+"""Whether what a job asks for fits on a node: at all, or beside the guests that are there now. Pure."""
+
+from __future__ import annotations
+
+from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.errors import BusyError, RequestError, SettingsError, StorageError
+from nornir_torque_vm.model import NodeFacts, Shape
+from nornir_torque_vm.pinning.placement import processors_for_guests
+from nornir_torque_vm.sizes import UNITS, format_size
+
+
+def check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
+    """Refuse what the node could not hold if it were empty."""
+    cpus, memory = processors_for_guests(fact, settings), _usable_memory(fact, settings)
+    if cpus < 1 or memory < 1:
+        raise SettingsError(
+            f"nothing is left for guests of {fact.cpus} processors and {_mib(fact.memory)}",
+            hint="lower host_os_core_count or host_os_ram_mb in the settings",
+            node=fact.node,
+        )
+    if shape.vcpus > cpus:
+        raise RequestError(
+            f"vcpus={shape.vcpus} is more than the {cpus} processors guests may use here",
+            hint=f"ask for at most vcpus={cpus}",
+            node=fact.node,
+        )
+    if per_node * (shape.ram + shape.ramdisk) > memory:
+        raise RequestError(
+            f"{_needed(shape, per_node)} is more than the {_mib(memory)} guests may use here",
+            hint="ask for less with ram= or vms_per_node=",
+            node=fact.node,
+        )
+
+
+def check_ramdisk(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
+    """Refuse disks in memory for which the node has no file system, or none that is large enough."""
+    if not shape.ramdisk:
+        return
+    if not fact.ramdisk:
+        raise StorageError(
+            f"there is no directory {settings.ramdisk_dir} for disks in memory",
+            hint="mount a tmpfs there, or correct ramdisk_dir",
+            node=fact.node,
+        )
+    if shape.ramdisk > fact.ramdisk:
+        raise SettingsError(
+            f"ramdisk_mb is {shape.ramdisk >> 20}, and {settings.ramdisk_dir} has {_mib(fact.ramdisk)}",
+            hint="mount a larger tmpfs there, or lower ramdisk_mb",
+            node=fact.node,
+        )
+    if per_node * shape.ramdisk > fact.ramdisk:
+        raise RequestError(
+            f"{per_node} disks of {format_size(shape.ramdisk)} are more than the {_mib(fact.ramdisk)} "
+            "for disks in memory here",
+            hint="ask for fewer guests with vms_per_node=, or for fs_type=sharedfs",
+            node=fact.node,
+        )
+
+
+def check_room(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
+    """Refuse for now what does not fit beside the guests that are there."""
+    if fact.guests + per_node > settings.max_vms_per_node:
+        raise BusyError(
+            f"{fact.guests} guests are there and {per_node} more would exceed {settings.max_vms_per_node}",
+            hint="try again when other jobs have ended",
+            node=fact.node,
+        )
+    free = _usable_memory(fact, settings) - fact.guests_memory
+    if per_node * (shape.ram + shape.ramdisk) > free:
+        raise BusyError(
+            f"{_needed(shape, per_node)} is more than the {_mib(max(0, free))} other guests have left",
+            hint="try again when other jobs have ended",
+            node=fact.node,
+        )
+    free = fact.ramdisk - fact.guests_ramdisk
+    if per_node * shape.ramdisk > free:
+        raise BusyError(
+            f"a disk of {format_size(shape.ramdisk)} in memory{_for_each(per_node)} is more than the "
+            f"{_mib(max(0, free))} other guests' disks have left",
+            hint="try again when other jobs have ended",
+            node=fact.node,
+        )
+
+
+def _usable_memory(fact: NodeFacts, settings: Settings) -> int:
+    """Bytes for all guests of all jobs together."""
+    return fact.memory - settings.host_os_ram_mb * UNITS["M"]
+
+
+def _needed(shape: Shape, per_node: int) -> str:
+    disk = f" and a disk of {format_size(shape.ramdisk)} in memory" if shape.ramdisk else ""
+    return f"ram={format_size(shape.ram)}{disk}{_for_each(per_node)}"
+
+
+def _for_each(per_node: int) -> str:
+    return "" if per_node == 1 else f" for {per_node} guests"
+
+
+def _mib(size: int) -> str:
+    """Whole MiB, rounded down: what a machine has is never a round number."""
+    return f"{size >> 20}M"

@@ -1,0 +1,46 @@
+"""The XML that libvirt makes pools and volumes from. Pure.
+
+Format: https://libvirt.org/formatstorage.html.
+"""
+
+from __future__ import annotations
+
+from nornir_torque_vm.model import Image
+from nornir_torque_vm.render.encode import xml
+
+
+def pool_xml(directory: str, name: str) -> str:
+    """Describe a pool of the files in a directory."""
+    return f'<pool type="dir"><name>{name}</name><target><path>{xml(directory)}</path></target></pool>'
+
+
+def volume_xml(
+    name: str,
+    capacity: int,
+    form: str,
+    *,
+    base: Image | None = None,
+    reader: tuple[int, int] | None = None,
+    hole: bool = False,
+) -> str:
+    """Describe a volume; it gets all its room at once unless it has a base or is a hole.
+
+    :param capacity: bytes.
+    :param form: ``raw`` or ``qcow2``.
+    :param reader: uid and gid of the user who alone may read it; else it is root's.
+    """
+    backing = (
+        f'<backingStore><path>{xml(base.path)}</path><format type="{xml(base.format)}"/></backingStore>'
+        if base
+        else ""
+    )
+    allocation = "<allocation>0</allocation>" if base or hole else ""
+    rights = (
+        f"<mode>0400</mode><owner>{reader[0]}</owner><group>{reader[1]}</group>"
+        if reader
+        else "<mode>0600</mode>"
+    )
+    return (
+        f'<volume><name>{xml(name)}</name><capacity unit="bytes">{capacity}</capacity>{allocation}{backing}'
+        f'<target><format type="{form}"/><permissions>{rights}</permissions></target></volume>'
+    )
