@@ -24,6 +24,7 @@ from nornir_torque_vm.connections.libvirt import LibvirtConnection
 from nornir_torque_vm.connections.node_shell import NodeShellConnection
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.found import FoundGuest
+from nornir_torque_vm.guestscripts.script import GuestScript
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.inventory.hostdata import node_of
 from nornir_torque_vm.inventory.records import guests_inventory
@@ -40,8 +41,10 @@ from nornir_torque_vm.tasks import (
     mark_job,
     mount_files,
     publish_roster,
+    run_guest_script,
     survey,
 )
+from nornir_torque_vm.tasks.run_guest_script import ScriptRun
 
 CONNECTIONS: Mapping[str, type[ConnectionPlugin]] = {
     "guest_ssh": GuestSshConnection,
@@ -58,6 +61,8 @@ class Boot:
 
     report: Report
     addresses: Mapping[str, str]
+    runs: tuple[tuple[str, ScriptRun], ...] = ()
+    """What scripts said, as far as they ran: guest name and how it ended."""
 
 
 class Engine:
@@ -102,7 +107,7 @@ class Engine:
             nornir = nornir.filter(role=role)
         if self.settings.parallel:
             return nornir.run(task, **parameters)
-        results = AggregatedResult(task.__name__)
+        results = AggregatedResult(str(parameters.get("name", task.__name__)))
         for node in dict.fromkeys(node_of(host) for host in nornir.inventory.hosts.values()):
             here = nornir.filter(filter_func=lambda host, node=node: node_of(host) == node)
             results.update(here.run(task, **parameters))
@@ -120,10 +125,19 @@ class Engine:
         facts = {name: multi[0].result for name, multi in results.items() if not multi.failed}
         return facts, Report.from_results(results)
 
-    def boot(self, plan: Plan, keys: JobKeys, *, base: Inventory | None = None, **parameters: Any) -> Boot:
+    def boot(
+        self,
+        plan: Plan,
+        keys: JobKeys,
+        *,
+        base: Inventory | None = None,
+        scripts: Sequence[GuestScript] = (),
+        **parameters: Any,
+    ) -> Boot:
         """Bring every guest of the plan from nothing to healthy, to its user's files and to the others.
 
         :param base: an administrator's own inventory, whose connection options for nodes count.
+        :param scripts: run in every guest at last, one after the other; the first that fails is the last.
         :param parameters: for the task ``boot_guest``.
         """
         inventory = build_inventory(plan, self.settings, keys=keys, base=base)
@@ -134,7 +148,34 @@ class Engine:
         if reports[-1].ok and not parameters.get("probe"):
             introduced = self.run(inventory, publish_roster, role="guest", addresses=addresses)
             reports.append(Report.from_results(introduced))
-        return Boot(Report.combined(reports), addresses)
+        ran = self.run_scripts(inventory, scripts) if reports[-1].ok and not parameters.get("probe") else []
+        runs = [run for _, found in ran for run in found]
+        return Boot(Report.combined([*reports, *(report for report, _ in ran)]), addresses, tuple(runs))
+
+    def run_scripts(
+        self, inventory: Inventory, scripts: Sequence[GuestScript], *, go_on: bool = False
+    ) -> list[tuple[Report, list[tuple[str, ScriptRun]]]]:
+        """Run scripts in all guests of an inventory, one script after the other.
+
+        :param go_on: also after one that failed.
+        :returns: for each script that was run, the verdicts and what it said in which guest.
+        """
+        ran = []
+        for script in scripts:
+            results = self.run(
+                inventory,
+                run_guest_script,
+                role="guest",
+                name=str(script.kind),
+                script=script,
+                limit=self.settings.guest_script_timeout,
+            )
+            report = Report.from_results(results)
+            said = [(name, multi[0].result) for name, multi in results.items()]
+            ran.append((report, [(name, run) for name, run in said if isinstance(run, ScriptRun)]))
+            if not report.ok and not go_on:
+                break
+        return ran
 
     def guests(
         self, nodes: Sequence[Node], inventory: Inventory | None = None

@@ -17,7 +17,8 @@
     ├─ GuestError                 a guest did not become usable
     │  ├─ GuestDied               it crashed, panicked, paused on an error or shut down
     │  ├─ NoAddress               no source knew its address
-    │  └─ NotHealthy              it has an address and does not answer as it should
+    │  ├─ NotHealthy              it has an address and does not answer as it should
+    │  └─ ScriptFailed            a script that runs in it failed (blame: whose script it is)
     ├─ DeadlineExceeded           the time was up (also a TimeoutError)
     │  └─ Cancelled               somebody stopped the run before the time was up
     ├─ LabError                   the cluster in a box could not be built
@@ -143,6 +144,10 @@ class NoAddress(GuestError):
 
 class NotHealthy(GuestError):
     """The guest has an address and does not answer as it should."""
+
+
+class ScriptFailed(GuestError):
+    """A script of the site or of the user failed in the guest; the caller says whose fault that is."""
 
 
 class DeadlineExceeded(TorqueVMError, TimeoutError):

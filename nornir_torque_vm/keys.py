@@ -27,7 +27,6 @@ DISTRO = Choice(
 CORES = Int(0, 1024)
 """Processors kept for input and output."""
 
-_SCRIPTS = "scripts in the guests are not run yet"
 _COMPONENT = "the component is not started yet"
 
 KEYS = Table(
@@ -66,13 +65,11 @@ KEYS = Table(
             "vm_prologue",
             UserFile("the path of an executable file"),
             "script that runs in every guest before the job",
-            pending=_SCRIPTS,
         ),
         Field(
             "vm_epilogue",
             UserFile("the path of an executable file"),
             "script that runs in every guest after the job",
-            pending=_SCRIPTS,
         ),
         Field(
             "metadata",

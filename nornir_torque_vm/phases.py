@@ -14,11 +14,18 @@ PHASES: Mapping[str, str] = MappingProxyType(
         "check_health": "health",
         "mount_files": "files",
         "publish_roster": "roster",
+        "guest_prologue": "guest-prologue",
+        "vm_prologue": "vm-prologue",
         "hand_over": "hand-over",
+        "vm_epilogue": "vm-epilogue",
+        "guest_epilogue": "guest-epilogue",
         "destroy": "destroy",
     }
 )
-"""Task function name → phase word, in the order a job goes through them."""
+"""Name of a task → phase word, in the order a job goes through them. The task that runs scripts in guests is
+called like the script."""
+AFTER = frozenset({"vm-epilogue", "guest-epilogue", "destroy"})
+"""Phases after the job has run."""
 
 
 def phase_of(task_name: str) -> str:

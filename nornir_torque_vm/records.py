@@ -115,6 +115,7 @@ def _files(record: RootDir, *, with_events: bool) -> Files:
         verdict=_read(record, "verdict.json", _object) or {},
         report=_read(record, "report.json", _object) or {},
         teardown=_read(record, "teardown.json", _object) or {},
+        scripts=_read(record, "scripts.json", _object) or {},
         figures=_read(record, "stats.json", Figures.from_json),
         judged=_written(record, "verdict.json"),
         changed=os.fstat(record.fd).st_mtime,

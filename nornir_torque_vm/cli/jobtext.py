@@ -110,6 +110,7 @@ def everything(job: PastJob, files: Files, folder: str, attempts: Sequence[PastJ
         "figures": json.loads(files.figures.to_json()) if files.figures else None,
         "figures_missing": missing_figures(job, files),
         "last_words": {name: lines_of(said) for name, said in files.last_words.items()} or None,
+        "scripts": files.scripts or None,
         "teardown": files.teardown or None,
     }
 

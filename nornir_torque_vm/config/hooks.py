@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.kinds import Int, Seconds
+from nornir_torque_vm.config.kinds import AbsPath, Int, Seconds
 from nornir_torque_vm.config.machine import MachineSettings
 
 
@@ -17,6 +17,21 @@ class HookSettings(MachineSettings):
         Seconds(1, 86_400),
         60.0,
         "time the site's own prologue has in a VM job's prologue, as far as the guests' time lets it",
+    )
+    guest_prologue: str = setting(
+        AbsPath(empty=True),
+        "",
+        "script of the site's that root runs in each guest before the user's vm_prologue; empty: none",
+    )
+    guest_epilogue: str = setting(
+        AbsPath(empty=True),
+        "",
+        "script of the site's that root runs in each guest after the user's vm_epilogue; empty: none",
+    )
+    guest_script_timeout: float = setting(
+        Seconds(1, 86_400),
+        60.0,
+        "time each script has in the guests, the site's or the user's, as far as the hook's time lets it",
     )
     sister_grace: float = setting(
         Seconds(1, 86_400),

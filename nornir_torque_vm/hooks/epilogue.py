@@ -18,6 +18,7 @@ from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.arguments import HookCall, parse_epilogue
 from nornir_torque_vm.hooks.figures import keep_figures
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
+from nornir_torque_vm.hooks.guestscripts import run_epilogues
 from nornir_torque_vm.inventory.torque import read_nodefile
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.processors.events import JsonLinesEvents
@@ -48,6 +49,7 @@ class Epilogue:
         state = JobState.find(self.settings.run_dir, job_id)
         nodes = self.nodes(state)
         history = History.latest(self.settings.history_dir, job_id)
+        failed = run_epilogues(self.settings, self.deadline, state, history)
         used = keep_figures(self.settings, self.deadline, nodes, history)
         with history.events() as events:
             engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job_id)])
@@ -56,7 +58,7 @@ class Epilogue:
         said = [f"not cleaned up: {sentence}" for sentence in report.sentences()]
         if report.ok:
             said = [f"guests removed from {len(nodes)} nodes", *self.forget(nodes)]
-        log(HOOK, job_id, "; ".join((*said, *used)))
+        log(HOOK, job_id, "; ".join((*said, *failed, *used)))
         History.prune(self.settings.history_dir, self.settings.history_days)
         return report
 

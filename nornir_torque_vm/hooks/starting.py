@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
+from nornir_torque_vm.guestscripts.reading import scripts_of
+from nornir_torque_vm.guestscripts.script import GuestScript, in_order
+from nornir_torque_vm.hooks.guestscripts import keep_said
 from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.slots import floating, pins_of, with_slots
 from nornir_torque_vm.images import image_for
@@ -58,12 +61,13 @@ class Start:
             return self.failed(failed)
         nodes, unknown = with_slots(nodes, self.job.id, self.settings, self.deadline)
         pins = pins_of(request, self.job.owner, self.deadline)
+        scripts = scripts_of(request, self.settings, self.job.owner, image, self.deadline)
         plan = make_plan(request, self.settings, self.job, nodes, image, facts, pins)
         self.beside += floating(plan, unknown)
         keys = make_job_keys([guest.name for guest in plan.guests])
-        self.state.save(plan, keys)
+        self.state.save(plan, keys, scripts)
         self.history.write("plan", plan)
-        return self.boot(plan, keys)
+        return self.boot(plan, keys, scripts)
 
     def survey(self, nodes: Sequence[Node], shape: Shape) -> tuple[dict[str, NodeFacts], Report | None]:
         """What the nodes have when nothing of the job's earlier attempts is there; a report if it failed."""
@@ -87,9 +91,11 @@ class Start:
         engine = Engine(self.settings, self.deadline)
         return Report.combined((engine.destroy(nodes, self.job.id), engine.mark(nodes, self.job.id)))
 
-    def boot(self, plan: Plan, keys: JobKeys) -> Report:
+    def boot(self, plan: Plan, keys: JobKeys, scripts: Sequence[GuestScript]) -> Report:
         """Boot the plan's guests, and tell the nodes that they are the job's."""
-        boot = self.engine.boot(plan, keys, probe=self.probe)
+        first = in_order(scripts, before=True)
+        boot = self.engine.boot(plan, keys, scripts=first, probe=self.probe)
+        keep_said(self.history, boot.runs)
         if not boot.report.ok:
             self.listen = lambda end: keep_last_words(self.settings, end, plan, keys, boot, self.history)
             return self.failed(boot.report)

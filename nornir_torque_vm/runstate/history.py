@@ -118,6 +118,10 @@ class History:
         """Keep the end of what cloud-init printed in a guest as ``cloud-init-<guest>.log``."""
         self._write_tail(CLOUD_INIT, guest, content)
 
+    def write_script(self, kind: str, guest: str, content: bytes) -> None:
+        """Keep the end of what a script printed in a guest as ``<kind>-<guest>.log``."""
+        self._write_tail(f"{kind}-", guest, content)
+
     def _write_tail(self, kind: str, guest: str, content: bytes) -> None:
         with self._open() as record:
             record.write(f"{kind}{guest}.log", content[-TAIL:])

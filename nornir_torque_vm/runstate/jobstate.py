@@ -7,7 +7,7 @@
         handover/<job id>      see handover
         locks/<job id>         see joblock
         jobs/<tag>/            root 0700, one per attempt
-            plan.json  keys.json  addresses.json      root 0600
+            plan.json  keys.json  scripts.json  addresses.json      root 0600
 
 The truth about what exists is in libvirt; nothing here is needed to destroy a job's guests.
 """
@@ -19,11 +19,12 @@ import dataclasses
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import StateError
+from nornir_torque_vm.guestscripts.script import GuestScript, scripts_from_json, scripts_to_json
 from nornir_torque_vm.identity import job_slug, job_tag
 from nornir_torque_vm.model import Job, JobKeys, KeyPair, Owner, Plan
 from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS, HandOver, Refusal
@@ -96,8 +97,8 @@ class JobState:
             self.run_dir, self.job.id, attempt=self.job.attempt, deadline=deadline, take_over=True
         )
 
-    def save(self, plan: Plan, keys: JobKeys) -> None:
-        """Keep plan and keys; an earlier attempt's hand-over is withdrawn."""
+    def save(self, plan: Plan, keys: JobKeys, scripts: Sequence[GuestScript] = ()) -> None:
+        """Keep plan and keys, and scripts if there are any; an earlier attempt's hand-over is withdrawn."""
         from nornir_torque_vm.plan import plan_to_json
 
         with _existing(self.run_dir, HANDOVERS) as handovers:
@@ -106,6 +107,8 @@ class JobState:
         with self._open() as directory:
             directory.write("plan.json", plan_to_json(plan).encode())
             directory.write("keys.json", _keys_to_json(keys).encode())
+            if scripts:
+                directory.write("scripts.json", scripts_to_json(scripts).encode())
 
     def hand_over(self, plan: Plan, keys: JobKeys, addresses: Mapping[str, str]) -> None:
         """Keep the addresses and give the job's owner, and nobody else, what opens the guests."""
@@ -129,6 +132,16 @@ class JobState:
         """The keys, None when none were saved."""
         text = self._load("keys.json")
         return None if text is None else _keys_from_json(text)
+
+    def scripts(self) -> tuple[GuestScript, ...]:
+        """The scripts that run in its guests; none when none were saved."""
+        text = self._load("scripts.json")
+        return () if text is None else scripts_from_json(text)
+
+    def drop_scripts(self) -> None:
+        """Forget the scripts: they have been run."""
+        with self._open() as directory:
+            directory.remove("scripts.json")
 
     def addresses(self) -> Mapping[str, str]:
         """Guest name → address as handed over; empty before."""

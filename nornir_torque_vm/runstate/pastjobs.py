@@ -85,6 +85,8 @@ class Files:
     verdict: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     report: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     teardown: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    scripts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What became of the scripts that ran in its guests after the job."""
     figures: Figures | None = None
     judged: float = 0.0
     """When the verdict was given, seconds since the epoch; 0 without one."""
@@ -135,7 +137,10 @@ def _sentence(files: Files, state: State, *, clean: bool) -> str:
     else:
         why = str(files.verdict.get("sentence") or "")
     left = "" if clean else f"not cleaned up: {'; '.join(_errors(files.teardown)) or 'nobody says why'}"
-    return "; ".join(filter(None, (why, left)))
+    failed = (
+        "" if files.scripts.get("ok", True) is True else "; ".join(_errors(files.scripts, with_phase=True))
+    )
+    return "; ".join(filter(None, (why, failed, left)))
 
 
 def _nodes(files: Files) -> Iterable[str]:
@@ -143,9 +148,11 @@ def _nodes(files: Files) -> Iterable[str]:
     return dict.fromkeys(filter(None, hosts))
 
 
-def _errors(report: Mapping[str, Any]) -> list[str]:
-    found = [entry["error"] for entry in _hosts(report) if isinstance(entry.get("error"), Mapping)]
-    return list(dict.fromkeys(str(error.get("message", "")) for error in found))
+def _errors(report: Mapping[str, Any], *, with_phase: bool = False) -> list[str]:
+    found = [entry for entry in _hosts(report) if isinstance(entry.get("error"), Mapping)]
+    heads = (f"{entry.get('phase', '')}: " if with_phase else "" for entry in found)
+    said = (str(entry["error"].get("message", "")) for entry in found)
+    return list(dict.fromkeys(map("".join, zip(heads, said, strict=True))))
 
 
 def _hosts(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -3,7 +3,8 @@
 On nodes: :func:`survey`, :func:`list_guests`, :func:`guest_stats`, :func:`destroy`, :func:`mark_job`,
 :func:`hand_over`, :func:`forget_job`. On guests: :func:`boot_guest`, which is :func:`prepare_image`,
 :func:`start_guest`, :func:`discover_address` and :func:`check_health`; then :func:`mount_files`,
-:func:`publish_roster`, :func:`read_console`, :func:`read_cloud_init`, and :func:`destroy` for one guest.
+:func:`publish_roster`, :func:`run_guest_script`, :func:`read_console`, :func:`read_cloud_init`, and
+:func:`destroy` for one guest.
 
 All take their time from the deadline of the ``deadline`` runner; under another runner those that
 wait would wait for ever.
@@ -23,6 +24,7 @@ from nornir_torque_vm.tasks.prepare_image import prepare_image
 from nornir_torque_vm.tasks.publish_roster import publish_roster
 from nornir_torque_vm.tasks.read_cloud_init import read_cloud_init
 from nornir_torque_vm.tasks.read_console import read_console
+from nornir_torque_vm.tasks.run_guest_script import run_guest_script
 from nornir_torque_vm.tasks.start_guest import start_guest
 from nornir_torque_vm.tasks.survey import survey
 
@@ -41,6 +43,7 @@ __all__ = [
     "publish_roster",
     "read_cloud_init",
     "read_console",
+    "run_guest_script",
     "start_guest",
     "survey",
 ]

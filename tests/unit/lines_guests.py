@@ -86,7 +86,6 @@ LINES: tuple[Line, ...] = (
         "qsub -vm vm_prologue=first.sh job.sh",
         "qsub -T vm -l other=vm1:vm_prologue={digest}{work}/first.sh,nodes=1:vm job.sh",
         {"vm_prologue": FileRef("{work}/first.sh", "{digest}")},
-        "without effect so far: vm_prologue (scripts in the guests are not run yet)",
     ),
     # Everything else a line can have.
     guests("qsub -t 1-10%2 -vm vcpus=2 job.sh", f"qsub -t 1-10%2 {TWO} job.sh", {"vcpus": 2}, TWO_SAYS),

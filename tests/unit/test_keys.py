@@ -131,7 +131,8 @@ def test_every_key_has_help_and_no_default_of_its_own() -> None:
 def test_keys_that_nodes_do_not_act_on_yet_say_so() -> None:
     """Nobody shall wonder why a key has no effect."""
     assert [field.name for field in KEYS if not field.pending] == [
-        "img", "distro", "arch", "ram", "vcpus", "vms_per_node", "vcpu_pinning", "fs_type",
+        "img", "distro", "arch", "ram", "vcpus", "vms_per_node", "vcpu_pinning", "vm_prologue",
+        "vm_epilogue", "fs_type",
         "hypervisor",
     ]  # fmt: skip
 

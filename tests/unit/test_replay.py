@@ -93,6 +93,16 @@ def test_a_guest_runs_the_job_from_readiness_to_destruction() -> None:
     assert found[names[2]]["start"] == (12.0, 1.0)
 
 
+def test_scripts_after_the_job_are_not_the_job() -> None:
+    """It ends when the first of them begins, not when the guests go."""
+    plan = jobs.plan()
+    first, second = (guest.name for guest in plan.guests)
+    story = [ended(first, "vm_prologue", 5.0, 2.0), ended(second, "vm_epilogue", 20.0, 3.0)]
+    found = phases([*story, ended("n1", "destroy", 30.0, 1.0)], plan)
+    assert found[first]["run"] == found[second]["run"] == (7.0, 13.0)
+    assert (found[first]["vm-prologue"], found[second]["vm-epilogue"]) == ((5.0, 2.0), (20.0, 3.0))
+
+
 def test_a_job_that_never_ran_has_no_run_phase() -> None:
     """No guest came up, or nobody has removed them yet."""
     plan = jobs.plan()

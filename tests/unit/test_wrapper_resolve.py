@@ -10,7 +10,7 @@ from nornir_torque_vm.config.guests import OWN_IMAGES_PENDING
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.model import Distro, FileRef
+from nornir_torque_vm.model import Distro
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, ImageFacts, Resolved, gather, resolve
 
@@ -151,18 +151,11 @@ def test_disks_in_memory_are_offered_where_the_site_says_where() -> None:
 
 def test_keys_without_effect_yet_are_named_in_one_line() -> None:
     """Once per reason, and only those that were asked for."""
-    found = resolved("vcpu_pinning=on,disk=/d,fs_type=sharedfs,vrdma=on,vcpus=2")
+    asked = gather([(COMMAND_LINE, "vcpu_pinning=on,unclot_shmem=2G,vrdma=on,iocm=on,vcpus=2")])
+    found = resolve(asked, Settings(iocm_enabled=True, unclot_enabled=True), IMAGE)
     assert found.warnings == (
         "the site has switched vrdma off: vrdma=true is ignored",
-        f"without effect so far: disk ({KEYS['disk'].pending})",
-    )
-    scripts = resolve(
-        {key: (FileRef("/f", "0" * 64), COMMAND_LINE) for key in ("vm_prologue", "vm_epilogue")},
-        Settings(),
-        IMAGE,
-    )
-    assert scripts.warnings == (
-        f"without effect so far: vm_prologue, vm_epilogue ({KEYS['vm_prologue'].pending})",
+        f"without effect so far: iocm, unclot_shmem ({KEYS['iocm'].pending})",
     )
 
 
