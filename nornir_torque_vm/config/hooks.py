@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.config.cloudinit import CloudInitSettings
 from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.kinds import AbsPath, Int, Seconds
-from nornir_torque_vm.config.machine import MachineSettings
 
 
 @dataclasses.dataclass(frozen=True)
-class HookSettings(MachineSettings):
+class HookSettings(CloudInitSettings):
     """What hooks share with the site. Times in seconds."""
 
     site_hook_timeout: float = setting(

@@ -15,15 +15,15 @@ class Many(Kind):
     MOST = 16
     """More than a site needs, and few enough for the slots of a guest's bus."""
 
-    def __init__(self, one: Kind) -> None:
-        self._one = one
-        self.words = f"a list of at most {self.MOST} different texts, each {one.words}"
+    def __init__(self, one: Kind, *, most: int = MOST) -> None:
+        self._one, self._most = one, most
+        self.words = f"a list of at most {most} different texts, each {one.words}"
 
     def parse(self, raw: object) -> tuple[object, ...]:
         """Read a list, or a text of values with blanks or commas between."""
         if isinstance(raw, str):
             raw = raw.replace(",", " ").split()
-        if not isinstance(raw, list | tuple) or len(raw) > self.MOST:
+        if not isinstance(raw, list | tuple) or len(raw) > self._most:
             raise self.refuse()
         try:
             values = tuple(self._one.parse(value) for value in raw)

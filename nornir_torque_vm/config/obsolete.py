@@ -6,7 +6,6 @@ _OWN = "was a variable of the earlier system's own"
 _LOG = "has no counterpart: the events of every job are kept in history_dir"
 _NFS = "became part of nfs_sources, each with the directory of the nodes that it is"
 _ONE_DEADLINE = "has no counterpart: one deadline holds for everything, timeout"
-_IN_IMAGE = "has no counterpart: it belongs into the image"
 
 REASONS = {
     **dict.fromkeys(
@@ -25,16 +24,14 @@ REASONS = {
         _LOG,
     ),
     **dict.fromkeys(("SSH_TIMEOUT", "PROLOGUE_TIMEOUT", "NFS_TIMEOUT"), _ONE_DEADLINE),
-    **dict.fromkeys(("VM_NFS_HOME", "VM_NFS_WS", "VM_NFS_OPT"), _NFS),
-    **dict.fromkeys(("SW_PACKAGES_DEBIAN", "SW_PACKAGES_REDHAT", "NTP_SERVER_1", "NTP_SERVER_2"), _IN_IMAGE),
+    **dict.fromkeys(("VM_NFS_HOME", "VM_NFS_WS"), _NFS),
+    "VM_NFS_OPT": "became part of nfs_sources, and of software_dirs for its place in guests",
     "REGEX_FE": "became server_hostname, one host name: the host that real_qsub_on_server is for",
     "SUSPENDED_IMAGE_DIR": "has no counterpart: guests are not suspended",
     "WS_DIR": "has no counterpart: images are not copied; guests' disks live in volume_dir on their node",
     "ARP_BIN": "has no counterpart: address_sources says who is asked for addresses",
     "MAC_PREFIX": "has no counterpart: MAC addresses follow from the job and are never the same twice",
     "KILL_USER_PROCESSES_AFTER_JOB": "has no counterpart: what belongs to a user's other jobs is let alone",
-    "NAME_SERVER": "has no counterpart: guests learn it by DHCP",
-    "DOMAIN": "has no counterpart: search_domain is the domain of the guests' host names",
     "ENABLE_DEV_MODE": "has no counterpart: root runs nothing of a user's",
     "SNAP_BIN_DIR": "has no counterpart: monitoring is not started yet",
     "SNAP_TAG_FORMAT": "has no counterpart: monitoring is not started yet",

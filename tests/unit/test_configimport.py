@@ -62,6 +62,7 @@ def test_the_earlier_systems_file_is_taken_over() -> None:
         real_qsub_on_server = "/opt/torque/bin/qsub"
         image_pool = "/opt/vm-images"
         host_os_ram_mb = 2048
+        sw_packages_debian = ["nfs-common", "libnfs1"]
         filesystem_type_default = "ramdisk"
         ram_default = "24G"
         unclot_shmem_default = "512M"

@@ -21,10 +21,10 @@ from render_kit import cpu_seconds, illegal, keys_for, legal, owned_by, plan_of
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.model import Owner, Plan
-from nornir_torque_vm.render.cloudinit.accounts import accounts_script
+from nornir_torque_vm.model import Distro, Owner, Plan
 from nornir_torque_vm.render.cloudinit.iso import seed_iso
 from nornir_torque_vm.render.cloudinit.network import network_config
+from nornir_torque_vm.render.cloudinit.programs import program
 from nornir_torque_vm.render.cloudinit.seed import meta_data, seed_files
 from nornir_torque_vm.render.cloudinit.userdata import user_data
 
@@ -62,7 +62,7 @@ def test_user_data_says_exactly_this() -> None:
         },
         "bootcmd": [
             [
-                "sh", "-c", accounts_script(),
+                "sh", "-c", program("accounts"),
                 "sh", "alice", "2001", "staff", "2002", "/home/alice", "/bin/bash", "hpc", "3000",
             ]
         ],
@@ -95,11 +95,12 @@ def test_groups_are_told_once_and_none_that_makes_root() -> None:
     assert told(owned_by(groups=()))["bootcmd"][0][10:] == []
 
 
-def test_the_script_of_accounts_is_posix_shell(tmp_path: Path) -> None:
-    """As every shell reads it that a guest may have, without its comments."""
-    script = accounts_script()
-    assert "\n#" not in script
-    assert script.count("\n") > 50
+@pytest.mark.parametrize("name", ["accounts", "resolver"])
+def test_the_seeds_programs_are_posix_shell(name: str) -> None:
+    """As every shell reads it that a guest may have, without comments."""
+    script = program(name)
+    assert "#" not in {line.lstrip()[:1] for line in script.splitlines()}
+    assert script.count("\n") > 20
     for shell in (["sh"], ["bash", "--posix"], ["busybox", "sh"]):
         if shutil.which(shell[0]):
             done = subprocess.run([*shell, "-n"], input=script, capture_output=True, text=True, check=False)
@@ -119,6 +120,39 @@ def test_the_search_domain_makes_full_names() -> None:
     assert told(plan_of(), site=site)["fqdn"] == "j17-3-r0.cluster.site"
     ethernets = json.loads(network_config(plan_of().guests[0], site))["ethernets"]
     assert ethernets["eth0"]["nameservers"] == {"search": ["cluster.site"]}
+
+
+def test_the_sites_name_servers_stand_in_place_of_dhcps() -> None:
+    """For the image's own means, and for the program that does without them."""
+    site = Settings(name_server=("10.0.0.53", "fd00::53"), domain="site.example")
+    card = json.loads(network_config(plan_of().guests[0], site))["ethernets"]["eth0"]
+    assert card["dhcp4-overrides"] == {"use-dns": False}
+    assert card["nameservers"] == {"addresses": ["10.0.0.53", "fd00::53"], "search": ["site.example"]}
+    expected = ["sh", "-c", program("resolver"), "sh", "site.example", "10.0.0.53", "fd00::53"]
+    assert told(plan_of(), site=site)["bootcmd"][1] == expected
+    assert len(told(plan_of())["bootcmd"]) == 1
+
+
+def test_names_and_search_may_be_in_different_domains() -> None:
+    """One of the two stands for both where there is only one."""
+    site = Settings(domain="guests.example", search_domain="site.example")
+    assert told(plan_of(), site=site)["fqdn"] == "j17-3-r0.guests.example"
+    assert told(plan_of(), site=site)["bootcmd"][1][4:] == ["site.example"]
+
+
+def test_time_servers_and_software_are_told_as_the_site_says() -> None:
+    """Software by the family of the image; nothing when the site says nothing."""
+    site = Settings(
+        ntp_server_1="ntp.site", ntp_server_2="10.0.0.1", sw_packages_debian=("nfs-common", "g++"),
+        sw_packages_redhat=("nfs-utils",), package_update=True,
+    )  # fmt: skip
+    found = told(plan_of(), site=site)
+    assert found["ntp"] == {"enabled": True, "servers": ["ntp.site", "10.0.0.1"]}
+    assert (found["packages"], found["package_update"]) == (["nfs-common", "g++"], True)
+    redhat = plan_of(image=dataclasses.replace(plan_of().image, distro=Distro.REDHAT))
+    assert told(redhat, site=site)["packages"] == ["nfs-utils"]
+    assert told(plan_of(), site=Settings(ntp_server_2="b"))["ntp"]["servers"] == ["b"]
+    assert not {"ntp", "packages"} & set(told(plan_of()))
 
 
 def test_network_config_finds_the_card_by_its_address_and_asks_dhcp() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-from importlib import resources
 from typing import Any
 
 from nornir_torque_vm.model import JobKeys, Owner
+from nornir_torque_vm.render.cloudinit.programs import program
 from nornir_torque_vm.render.encode import word
 
 ROOTLY = frozenset(
@@ -56,20 +55,13 @@ def accounts_command(owner: Owner) -> list[str]:
     groups = [(name, gid) for name, gid in groups_of(owner) if (name, gid) != (owner.group, owner.gid)]
     account = (owner.name, owner.uid, owner.group, owner.gid, owner.home, owner.shell)
     words = (*account, *(word for group in groups for word in group))
-    return ["sh", "-c", accounts_script(), "sh", *map(str, words)]
+    return ["sh", "-c", program("accounts"), "sh", *map(str, words)]
 
 
 def groups_of(owner: Owner) -> tuple[tuple[str, int], ...]:
     """Return the groups the owner may be in inside a guest: the primary one, and others but root's own."""
     others = [(name, gid) for name, gid in owner.groups if name not in ROOTLY and gid not in {0, owner.gid}]
     return ((owner.group, owner.gid), *others)
-
-
-@functools.cache
-def accounts_script() -> str:
-    """Return the program of :func:`accounts_command`: POSIX shell text, without its comments."""
-    text = resources.files(__package__).joinpath("accounts.sh").read_text(encoding="utf-8")
-    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("#"))
 
 
 def account_check(owner: Owner) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nornir_torque_vm.model import Guest, JobKeys, Owner, Plan
 from nornir_torque_vm.render.cloudinit.accounts import accounts_command, users
+from nornir_torque_vm.render.cloudinit.network import resolver_command
 from nornir_torque_vm.render.encode import json_line
 
 if TYPE_CHECKING:
@@ -21,11 +22,18 @@ guest (measured). bash helps where there is no ping: any packet will do."""
 
 
 def user_data(plan: Plan, guest: Guest, keys: JobKeys, node_address: str, settings: Settings) -> str:
-    """Return ``user-data``: the job owner's account, who may log in, the guest's host key.
+    """Return ``user-data``: the job owner's account, who may log in, the guest's host key, and more.
 
     :param node_address: IPv4 address of the guest's node, which the guest pings at boot; may be empty.
     :raises RequestError: a value that JSON and YAML cannot both hold.
     """
+    return f"#cloud-config\n{json_line(own_keys(plan, guest, keys, node_address, settings))}\n"
+
+
+def own_keys(
+    plan: Plan, guest: Guest, keys: JobKeys, node_address: str, settings: Settings
+) -> dict[str, Any]:
+    """Return what we state in ``user-data`` ourselves; parameters as in :func:`user_data`."""
     owner, host_key = plan.job.owner, keys.hosts[guest.name]
     data: dict[str, Any] = {
         "hostname": guest.name,
@@ -36,17 +44,23 @@ def user_data(plan: Plan, guest: Guest, keys: JobKeys, node_address: str, settin
         "ssh_deletekeys": True,
         # With these given cloud-init makes no host keys of its own.
         "ssh_keys": {"ed25519_private": host_key.private, "ed25519_public": host_key.public},
-        "bootcmd": list(_boot_commands(owner, node_address)),
-        "package_update": False,
+        "bootcmd": list(_boot_commands(owner, node_address, settings)),
+        "package_update": settings.package_update,
         "package_upgrade": False,
     }
-    if settings.search_domain:
-        data["fqdn"] = f"{guest.name}.{settings.search_domain}"
-    return f"#cloud-config\n{json_line(data)}\n"
+    if domain := settings.domain or settings.search_domain:
+        data["fqdn"] = f"{guest.name}.{domain}"
+    if settings.ntp_servers:
+        data["ntp"] = {"enabled": True, "servers": list(settings.ntp_servers)}
+    if packages := settings.packages_of(plan.image.distro):
+        data["packages"] = list(packages)
+    return data
 
 
-def _boot_commands(owner: Owner, node_address: str) -> Iterator[list[str]]:
+def _boot_commands(owner: Owner, node_address: str, settings: Settings) -> Iterator[list[str]]:
     """Yield commands for before the accounts are made; each argument stays one, whatever it holds."""
     yield accounts_command(owner)
+    if resolver := resolver_command(settings):
+        yield resolver
     if node_address:
         yield ["sh", "-c", _GREET, "sh", node_address]
