@@ -45,3 +45,9 @@ class MachineSettings(GuestSettings):
         "libvirt network on every node that the guests' network cards are attached to; empty: bridge, which "
         "else is the bridge of that network",
     )
+    network_filter: str = setting(
+        Text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "the name of a libvirt network filter", empty=True),
+        "torque-vm-guest",
+        "filter for what guests send: torque-vm-guest, which is made on the nodes when needed, lets no "
+        "foreign MAC or IPv4 address pass; any other has to be there; empty: none",
+    )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nornir_torque_vm.capabilities import parse_capabilities
@@ -13,11 +14,17 @@ from nornir_torque_vm.connections.virconnect import HOSTS_PER_CONNECTION, MAX_OP
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.doctor.model import Here, Line, fail, ok, text_of, warn
 from nornir_torque_vm.doctor.probe import Proof, prove
+from nornir_torque_vm.machine.netfilter import provide
 
 TESTED = {"libvirt": 9_000_000, "the emulator": 7_002_000}
 """Oldest versions this was tested with, as libvirt writes them: 9.0.0 is 9000000."""
 LIMITS = {"max_clients": 5000, "max_workers": 20, "max_client_requests": 5, "max_anonymous_clients": 20}
 """libvirtd's own values (libvirtd.conf of libvirt 9)."""
+
+FILTER_TOOLS = ("ebtables", "iptables", "ip6tables")
+"""What libvirtd turns network filters into rules with."""
+FILTER_PLACES = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where libvirtd finds them."""
 
 
 def kvm(here: Here) -> Iterator[Line]:
@@ -48,14 +55,19 @@ def judge_kvm(wanted: str, *, device: bool, proof: Proof | None) -> Line:
 
 
 def libvirt(here: Here) -> Iterator[Line]:
-    """Versions, and whether guests of the kind that jobs get are offered."""
+    """Versions, the network filter, and whether guests of the kind that jobs get are offered."""
     settings = here.settings
     with lease(settings.local_uri, here.hostname) as conn, mapped(here.hostname):
         versions = {"libvirt": conn.getLibVersion(), "the emulator": conn.getVersion()}
         offered = parse_capabilities(conn.getCapabilities()).domain_types.get(settings.arch_default, ())
+        real = settings.local_uri.startswith("qemu")
+        missing = provide(conn, settings.network_filter) if real else ""
     yield judge_versions(versions)
+    if real:
+        tools = [tool for tool in FILTER_TOOLS if shutil.which(tool, path=FILTER_PLACES) is None]
+        yield judge_filter(settings.network_filter, missing=missing, tools=tools)
     kind = "qemu" if settings.hypervisor_default == "qemu" else "kvm"
-    if settings.local_uri.startswith("qemu") and kind not in offered:
+    if real and kind not in offered:
         types = " and ".join(offered) or "no"
         yield fail(
             "libvirt", f"it offers {types} guests for {settings.arch_default}, not {kind}",
@@ -120,6 +132,25 @@ def bridge(here: Here) -> Iterator[Line]:
         facts={word: _number(interface / "bridge" / word) for word in ("stp_state", "forward_delay")},
         up=_number(interface / "flags", 16) & 1 == 1,
     )
+
+
+def judge_filter(name: str, *, missing: str, tools: Sequence[str]) -> Line:
+    """Judge the network filter.
+
+    :param missing: what libvirt has not got; empty: it has the filter.
+    :param tools: programs libvirt needs for filters that are not there.
+    """
+    subject = "network filter"
+    if not name:
+        cure = 'leave network_filter away, or at "torque-vm-guest"'
+        return warn(subject, "none: a guest can send under the address of any other", cure)
+    if missing:
+        cure = "install libvirt-daemon-config-nwfilter or libvirt-daemon-driver-nwfilter, or name another"
+        return fail(subject, missing, f"{cure} in network_filter")
+    if tools:
+        text = f"libvirt needs {' and '.join(tools)} for {name}, else no guest starts"
+        return fail(subject, text, "install iptables (Debian) or iptables-nft (Red Hat)")
+    return ok(subject, f"{name} is there")
 
 
 def _number(path: Path, base: int = 10) -> int:

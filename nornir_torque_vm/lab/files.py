@@ -213,6 +213,8 @@ def settings(*, kvm: bool, image: str, changes: Mapping[str, object]) -> str:
         "hypervisor_default": "kvm" if kvm else "qemu",
         "host_os_ram_mb": 64,
         "bridge": BRIDGE,
+        # A second of ebtables for each guest of emulated nodes that share two processors.
+        "network_filter": "",
         "local_uri": "qemu:///system",
         "node_uri": f"qemu+tls://{{node}}/system?pkipath={PKI}",
         "node_shell_user": "root",

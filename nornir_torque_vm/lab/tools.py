@@ -18,6 +18,7 @@ from nornir_torque_vm.lab.spec import PATH, TOOLS
 
 PACKAGES = {
     "dnsmasq": "dnsmasq-base",
+    "ebtables": "iptables",
     "ip": "iproute2",
     "libvirtd": "libvirt-daemon",
     "mount": "mount",

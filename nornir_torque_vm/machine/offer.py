@@ -76,10 +76,11 @@ def check_domain_type(fact: NodeFacts, shape: Shape, _per_node: int, _settings: 
 
 
 def check_machine(fact: NodeFacts, _shape: Shape, _per_node: int, _settings: Settings) -> None:
-    """Refuse an emulator, machine type, processor model or network that the node has not."""
+    """Refuse an emulator, machine type, processor model, network or filter that the node has not."""
     if fact.refused:
         raise HypervisorError(
             f"guests as the settings describe them cannot be made here: {fact.refused}",
-            hint="provide it there, or correct the settings emulator, machine_type, cpu_model, network",
+            hint="provide it there, or correct the settings emulator, machine_type, cpu_model, network, "
+            "network_filter",
             node=fact.node,
         )

@@ -93,6 +93,8 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         volumes=volumes,
         bridge=settings.bridge,
         network=settings.network,
+        network_filter=settings.network_filter if shape.domain_type in CPU_MODES else "",
+        fixed=getattr(guest, "static", None),
         placement=placement_texts(guest.placement),
         owner=plan.job.owner,
         user_files=plan.user_files,

@@ -8,11 +8,13 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from nornir_torque_vm.capabilities import Capabilities, node_facts, parse_capabilities
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.libvirt import map_error, mapped
 from nornir_torque_vm.connections.virconnect import is_test
 from nornir_torque_vm.errors import HypervisorUnreachable
 from nornir_torque_vm.found import DOMAIN_PREFIX, read_holding
 from nornir_torque_vm.inventory.hostdata import node_of, settings_of
+from nornir_torque_vm.machine.netfilter import provide
 from nornir_torque_vm.machine.offer import lacking
 from nornir_torque_vm.model import Shape
 from nornir_torque_vm.pinning.topology import flat
@@ -47,7 +49,7 @@ def survey(task: Task, shape: Shape | None = None) -> Result:
         # The test driver's map is another machine's than its other answers.
         online = None if is_test(uri_of(host)) else _online(conn)
         capabilities = _complete(conn, parse_capabilities(conn.getCapabilities(), online), online)
-        refused = _refused(conn, capabilities, shape, settings_of(host).network) if shape else ""
+        refused = _refused(conn, capabilities, shape, settings_of(host)) if shape else ""
     domains = descriptions(conn, node, prefix="")
     guests = found_in(domains, node)
     facts = node_facts(
@@ -64,7 +66,7 @@ def survey(task: Task, shape: Shape | None = None) -> Result:
     return Result(host=host, result=dataclasses.replace(facts, refused=refused))
 
 
-def _refused(conn: Any, capabilities: Capabilities, shape: Shape, network: str) -> str:
+def _refused(conn: Any, capabilities: Capabilities, shape: Shape, settings: Settings) -> str:
     """What the node has against guests of a shape, in libvirt's words; "" when nothing.
 
     What the capabilities rule out already is said better from those.
@@ -76,8 +78,10 @@ def _refused(conn: Any, capabilities: Capabilities, shape: Shape, network: str) 
     machine = shape.machine or MACHINES.get(shape.arch)
     try:
         text = conn.getDomainCapabilities(shape.emulator or None, shape.arch, machine, shape.domain_type)
-        if network and not conn.networkLookupByName(network).isActive():
-            return f"the network {network} is not active"
+        if settings.network and not conn.networkLookupByName(settings.network).isActive():
+            return f"the network {settings.network} is not active"
+        if missing := provide(conn, settings.network_filter):
+            return missing
     except libvirtError as exc:
         if isinstance(map_error(exc), HypervisorUnreachable):
             raise

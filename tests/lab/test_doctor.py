@@ -32,7 +32,9 @@ SSH_URI = "qemu+ssh://root@{node}/system?command=/etc/torque-vm/credential/ssh"
 @pytest.fixture(scope="module")
 def site(micro: Path) -> Iterator[Lab]:
     """Two nodes of their own, with the kit and a qsub that can be executed; there is no server to ask."""
-    settings = {"real_qsub_on_nodes": "/usr/bin/true", "offline_after": 0}
+    settings = {
+        "real_qsub_on_nodes": "/usr/bin/true", "offline_after": 0, "network_filter": "torque-vm-guest",
+    }  # fmt: skip
     cluster = Lab(f"test-{os.getpid()}-doctor", nodes=2, settings=settings)
     try:
         cluster.up()

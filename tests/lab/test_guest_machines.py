@@ -24,6 +24,8 @@ SCREEN = """{% extends "builtin/domain.xml.j2" %}
 {% block more_devices %}<graphics type="vnc" autoport="yes" listen="0.0.0.0"/>{% endblock %}
 """
 
+FILTER = "devices/interface/filterref@filter"
+
 Case = tuple[str, dict[str, object], str, str, str]
 """Name, settings, request, where to look in the live XML, and what is there."""
 EFFECTS: tuple[Case, ...] = (
@@ -42,6 +44,8 @@ EFFECTS: tuple[Case, ...] = (
     ("cpu_model_emulated", {"cpu_model_emulated": "Nehalem"}, "", "cpu/model", "Nehalem"),
     ("cpu mode", {"cpu_model_emulated": "maximum"}, "", "cpu@mode", "maximum"),
     ("bridge", {"bridge": "br9"}, "", "devices/interface/source@bridge", "br9"),
+    ("filter", {"network_filter": "torque-vm-guest"}, "", FILTER, "torque-vm-guest"),
+    ("no filter", {"network_filter": ""}, "", "devices/interface/source@bridge", "br0"),
     ("network", {"network": "cluster"}, "", "devices/interface/source@network", "cluster"),
 )
 REFUSED: tuple[tuple[str, dict[str, object], str, str], ...] = (
@@ -50,6 +54,7 @@ REFUSED: tuple[tuple[str, dict[str, object], str, str], ...] = (
     ("no model", {"cpu_model_emulated": "Pentium-99"}, "", "there is no processor model Pentium-99"),
     ("no mode", {"cpu_model_emulated": "host-passthrough"}, "", "host-passthrough is not supported"),
     ("no network", {"network": "elsewhere"}, "", "elsewhere"),
+    ("no such filter", {"network_filter": "strict"}, "", "there is no network filter strict"),
     ("no arch", {}, "arch=sparc", "node node1: arch=sparc cannot be run here; the node offers "),
     ("no skvm", {}, "hypervisor=skvm", "the site names no emulator for it; ask for hypervisor=kvm"),
 )

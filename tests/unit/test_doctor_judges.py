@@ -48,6 +48,26 @@ class TestKvm:
         assert "not tried" in guests.judge_kvm("kvm", device=True, proof=None).text
 
 
+class TestNetworkFilter:
+    def test_it_is_there(self) -> None:
+        """And so is all that libvirt needs for it."""
+        assert guests.judge_filter("strict", missing="", tools=()).mark is Mark.OK
+
+    def test_none_is_a_warning(self) -> None:
+        """Guests work, and can pass for each other."""
+        line = said(guests.judge_filter("", missing="", tools=("ebtables",)))
+        assert line.startswith("warn network filter: none: a guest can send under the address of any other")
+
+    def test_what_is_missing_keeps_guests_from_starting(self) -> None:
+        """The filter, or a program."""
+        line = said(guests.judge_filter("strict", missing="there is no network filter strict", tools=()))
+        assert line.startswith(
+            "fail network filter: there is no network filter strict; install libvirt-daemon"
+        )
+        line = said(guests.judge_filter("strict", missing="", tools=("ebtables", "iptables")))
+        assert line.startswith("fail network filter: libvirt needs ebtables and iptables for strict, else no")
+
+
 class TestLibvirt:
     @pytest.mark.parametrize(
         ("libvirt", "emulator", "mark"),

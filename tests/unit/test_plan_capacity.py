@@ -163,7 +163,7 @@ def test_what_libvirt_has_against_the_machine_is_the_sites_to_mend() -> None:
     assert refused(HypervisorError, fact(), bad) == (
         "node n7: guests as the settings describe them cannot be made here: the machine 'pc-9' is not "
         "supported by emulator '/usr/bin/qemu'; provide it there, or correct the settings emulator, "
-        "machine_type, cpu_model, network"
+        "machine_type, cpu_model, network, network_filter"
     )
 
 

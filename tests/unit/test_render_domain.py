@@ -237,6 +237,15 @@ def test_there_is_nothing_a_batch_job_does_not_need() -> None:
     assert need(devices, "controller[@type='usb']").get("model") == "none"
 
 
+def test_the_network_filter_knows_the_guests_address_or_learns_it() -> None:
+    """From the DHCP server only: a guest's own word is what the filter is against."""
+    card = need(parse(plan_of()), "devices/interface")
+    assert need(card, "filterref").get("filter") == "torque-vm-guest"
+    assert need(card, "filterref/parameter").attrib == {"name": "CTRL_IP_LEARNING", "value": "dhcp"}
+    bare = parse_xml(render(plan_of(), settings=Settings(network_filter="")))
+    assert need(bare, "devices/interface").find("filterref") is None
+
+
 def test_two_guests_differ_in_everything_that_must_not_be_shared() -> None:
     """Name, uuid, network address, rank."""
     plan = plan_of()
