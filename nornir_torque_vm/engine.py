@@ -18,6 +18,7 @@ from nornir.core.plugins.connections import ConnectionPlugin, ConnectionPluginRe
 from nornir.core.processor import Processor, Processors
 from nornir.core.task import AggregatedResult, Result
 
+from nornir_torque_vm.addresses.giving import Listening
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.guest_ssh import GuestSshConnection
 from nornir_torque_vm.connections.libvirt import LibvirtConnection
@@ -143,12 +144,18 @@ class Engine:
         inventory = build_inventory(plan, self.settings, keys=keys, base=base)
         reports = [Report.from_results(self.run(inventory, boot_guest, role="guest", **parameters))]
         addresses = {guest.name: inventory.hosts[guest.name].hostname or "" for guest in plan.guests}
-        if reports[0].ok and plan.user_dirs and not parameters.get("probe"):
+        if parameters.get("probe"):  # such guests have no more than their domains
+            return Boot(reports[0], addresses)
+        listening = Listening(plan, addresses, self.settings, self.deadline)
+        if reports[0].ok and plan.user_dirs:
             reports.append(Report.from_results(self.run(inventory, mount_files, role="guest")))
-        if reports[-1].ok and not parameters.get("probe"):
+        if reports[-1].ok:
             introduced = self.run(inventory, publish_roster, role="guest", addresses=addresses)
             reports.append(Report.from_results(introduced))
-        ran = self.run_scripts(inventory, scripts) if reports[-1].ok and not parameters.get("probe") else []
+        if (shared := listening.report()).hosts:  # first: it is why others of them are late
+            reports = [shared, *reports]
+        ok = all(report.ok for report in reports)
+        ran = self.run_scripts(inventory, scripts) if ok else []
         runs = [run for _, found in ran for run in found]
         return Boot(Report.combined([*reports, *(report for report, _ in ran)]), addresses, tuple(runs))
 

@@ -17,6 +17,7 @@
     ├─ GuestError                 a guest did not become usable
     │  ├─ GuestDied               it crashed, panicked, paused on an error or shut down
     │  ├─ NoAddress               no source knew its address
+    │  ├─ AddressTaken            its address is another machine's too
     │  ├─ NotHealthy              it has an address and does not answer as it should
     │  └─ ScriptFailed            a script that runs in it failed (blame: whose script it is)
     ├─ DeadlineExceeded           the time was up (also a TimeoutError)
@@ -140,6 +141,10 @@ class GuestDied(GuestError):
 
 class NoAddress(GuestError):
     """No address source has an answer for the guest."""
+
+
+class AddressTaken(GuestError):
+    """The guest's address belongs to another machine as well."""
 
 
 class NotHealthy(GuestError):

@@ -11,9 +11,9 @@ import xml.etree.ElementTree as ET
 
 from nornir_torque_vm.capabilities import size_of
 from nornir_torque_vm.errors import HypervisorError
-from nornir_torque_vm.model import Holding, Memory
+from nornir_torque_vm.model import Holding, Memory, StaticAddress
 from nornir_torque_vm.pinning.topology import cpus_of
-from nornir_torque_vm.render.metadata import HELD, METADATA_URI, RAMDISK, GuestRecord, find_record
+from nornir_torque_vm.render.metadata import ADDRESS, HELD, METADATA_URI, RAMDISK, GuestRecord, find_record
 
 DOMAIN_PREFIX = "tvm-"
 """What every domain of ours is called first; a quick first look, the metadata decide."""
@@ -52,6 +52,8 @@ class FoundGuest(GuestRecord):
     domain_type: str = ""
     ramdisk: int = 0
     """Bytes of the node's memory that its disk may take beside that."""
+    static: StaticAddress | None = None
+    """The address it was given; None when it asked a DHCP server."""
 
 
 def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
@@ -78,7 +80,14 @@ def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
         arch="" if machine is None else machine.get("arch", ""),
         domain_type=root.get("type", ""),
         ramdisk=_ramdisk(root),
+        static=_static(root),
     )
+
+
+def _static(domain: ET.Element) -> StaticAddress | None:
+    element = domain.find(f"metadata/{{{METADATA_URI}}}job")
+    address, slash, prefix = ("" if element is None else element.get(ADDRESS, "")).partition("/")
+    return StaticAddress(address, int(prefix)) if slash and prefix.isdecimal() else None
 
 
 def _ramdisk(domain: ET.Element) -> int:

@@ -23,12 +23,18 @@ class Distro(enum.StrEnum):
 
 
 class AddressSource(enum.StrEnum):
-    """Where a guest's address can be learnt; ``settings.address_sources`` lists them."""
+    """Where a guest's address can be learnt; ``settings.address_sources`` lists those that are asked."""
 
     AGENT = "agent"
     LEASE = "lease"
     ARP = "arp"
     NEIGHBOUR = "neighbour"
+    STATIC = "static"
+    """It was planned; nobody needs to be asked."""
+
+
+ASKED = (AddressSource.AGENT, AddressSource.LEASE, AddressSource.ARP, AddressSource.NEIGHBOUR)
+"""The sources of an address that was not planned."""
 
 
 class Memory(enum.StrEnum):
@@ -138,6 +144,8 @@ class NodeFacts:
     """What guests that are there hold for themselves."""
     refused: str = ""
     """What libvirt has against the shape it was asked about; empty: nothing."""
+    claimed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Address that a guest there was given → its domain."""
 
 
 class UserFiles(enum.StrEnum):
@@ -214,6 +222,20 @@ class Placement:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class StaticAddress:
+    """An IPv4 address that a guest is given with its seed. ``gateway`` is empty when there is no router."""
+
+    address: str
+    prefix: int
+    gateway: str = ""
+
+    @property
+    def text(self) -> str:
+        """Address and length of the network's prefix: ``10.89.0.65/24``."""
+        return f"{self.address}/{self.prefix}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Guest:
     """One virtual machine of a job."""
 
@@ -230,6 +252,8 @@ class Guest:
     shape: Shape
     placement: Placement | None = None
     """None: the node's processors are not known, the guest floats over all of them."""
+    static: StaticAddress | None = None
+    """None: it asks a DHCP server."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

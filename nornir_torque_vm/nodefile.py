@@ -7,7 +7,7 @@ and the one-slot-a-part form of 4.x (``node1/1+node1/0``). The first host is the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import InventoryError
@@ -21,6 +21,7 @@ HIGHEST_SLOT = 99_999
 
 _HOST = re.compile(HOST_PATTERN)
 _SLOTS = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_FOLDED = re.compile(r"([^\[\]]*)\[([^\[\]]*)\]([^\[\]]*)")
 _NUMBERED = re.compile(r"([^.]*?)([0-9]+)((?:\..*)?)", re.DOTALL)
 
 
@@ -80,6 +81,34 @@ def fold(names: Iterable[str]) -> str:
         head, digits, tail = match.groups() if match else (name, "", "")
         groups.setdefault((head, tail), {})[digits] = None
     return ",".join(_fold_group(head, tail, digits) for (head, tail), digits in groups.items())
+
+
+def unfold(text: str, most: int) -> tuple[str, ...]:
+    """Return the names that a text such as ``node[01-16,20],login`` is short for, in their order.
+
+    :param most: more names are refused.
+    :raises InventoryError: a part that is no host name, brackets that say nothing, too many names.
+    """
+    names: list[str] = []
+    for part in re.split(r",(?![^\[]*\])", text) if text else ():
+        match = _FOLDED.fullmatch(part)
+        head, ranges, tail = match.groups() if match else (part, None, "")
+        for digits in [""] if ranges is None else _numbers(ranges, part, most):
+            _check_host(f"{head}{digits}{tail}", "the list")
+            names.append(f"{head}{digits}{tail}")
+            if len(names) > most:
+                raise InventoryError(f"these are more than {most} nodes")
+    return tuple(names)
+
+
+def _numbers(ranges: str, part: str, most: int) -> Iterator[str]:
+    """Yield the numbers of ``01-16,20`` with the zeros they are written with."""
+    for piece in ranges.split(","):
+        first, dash, last = piece.partition("-")
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal()) or not 0 <= int(last) - int(first) <= most:
+            raise InventoryError(f"{show(part)} has no numbers such as 01-16,20 in its brackets")
+        yield from (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
 
 
 def _fold_group(head: str, tail: str, numbers: Iterable[str]) -> str:

@@ -36,6 +36,7 @@ from nornir_torque_vm.model import (
     Placement,
     Plan,
     Shape,
+    StaticAddress,
     UserDir,
     UserFiles,
 )
@@ -188,7 +189,14 @@ def _plan(
         job=Job(**{**job, "owner": Owner(**{**owner, "groups": groups})}),
         nodes=tuple(Node(**{**node, "indexes": tuple(node.get("indexes", ()))}) for node in nodes),
         guests=tuple(
-            Guest(**{**guest, "shape": Shape(**guest["shape"]), "placement": _placement(guest)})
+            Guest(
+                **{
+                    **guest,
+                    "shape": Shape(**guest["shape"]),
+                    "placement": _placement(guest),
+                    "static": _static(guest),
+                }
+            )
             for guest in guests
         ),
         image=Image(**{**image, "distro": Distro(image["distro"]), "backing": tuple(image["backing"])}),
@@ -204,3 +212,8 @@ def _placement(guest: dict[str, Any]) -> Placement | None:
     lists = {key: tuple(raw[key]) for key in ("cpus", "emulator", "cells")}
     memory = None if raw["memory"] is None else Memory(raw["memory"])
     return Placement(**{**raw, **lists, "vcpus": tuple(map(tuple, raw["vcpus"])), "memory": memory})
+
+
+def _static(guest: dict[str, Any]) -> StaticAddress | None:
+    raw = guest.get("static")
+    return None if raw is None else StaticAddress(**raw)

@@ -18,6 +18,8 @@ import click
 
 from nornir_torque_vm import tasks
 from nornir_torque_vm.accounts import caller
+from nornir_torque_vm.addresses.giving import addressed
+from nornir_torque_vm.addresses.static import NO_JOB
 from nornir_torque_vm.cli.asked import read_request, request_option, settled
 from nornir_torque_vm.cli.command import Command
 from nornir_torque_vm.cli.show import as_json as to_json
@@ -85,6 +87,7 @@ def boot(*, requests: tuple[str, ...], **options: Any) -> int:
         if not survey.ok:
             return command.show(survey, ("NODE",), [])
         plan = make_plan(request, settings, job, nodes, image, facts)
+        plan = addressed(plan, settings, facts, command.engine.deadline, NO_JOB)
         keys = make_job_keys([guest.name for guest in plan.guests])
         state.save(plan, keys)
         print(f"torque-vm: job {job_id}; remove it with: torque-vm destroy --job {job_id}", file=sys.stderr)

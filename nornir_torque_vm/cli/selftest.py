@@ -15,6 +15,8 @@ import click
 from nornir.core.processor import Processor
 
 from nornir_torque_vm.accounts import caller
+from nornir_torque_vm.addresses.giving import addressed
+from nornir_torque_vm.addresses.static import NO_JOB
 from nornir_torque_vm.cli.show import as_json, show_report
 from nornir_torque_vm.cli.targets import choose
 from nornir_torque_vm.config import settings as settings_module
@@ -110,6 +112,7 @@ class Trial:
             if not able:
                 return survey
             plan = make_plan(request, self.settings, self.job, able, image, facts)
+            plan = addressed(plan, self.settings, facts, self.engine.deadline, NO_JOB)
             try:
                 return Report.combined([survey, self.try_guests(plan), self.remove()])
             except BaseException:

@@ -88,13 +88,6 @@ class GuestSettings:
     host_os_ram_mb: int = setting(
         Int(1, 1 << 24), 512, "memory of a node that is kept for its own system, in MiB"
     )
-    static_ip_mapping: bool = setting(
-        Bool(),
-        False,
-        "whether guests get addresses computed from node and slot, without a DHCP server",
-        aliases=("custom_ip_mapping",),
-        pending="guests get their addresses by DHCP always",
-    )
     user_files: UserFiles = setting(  # noqa: RUF009 - it returns a dataclass field
         Choice({kind.value: kind for kind in UserFiles}),
         UserFiles.NONE,

@@ -13,7 +13,7 @@ from nornir_torque_vm.config.components import ComponentSettings
 from nornir_torque_vm.config.fields import Table, fields_of, setting, show
 from nornir_torque_vm.config.kinds import AbsPath, Bool, Int, Seconds, Text, Words
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.model import AddressSource
+from nornir_torque_vm.model import ASKED, AddressSource
 from nornir_torque_vm.nodefile import HOST_PATTERN
 
 TYPE_CHECKING = False
@@ -85,8 +85,8 @@ class Settings(ComponentSettings):
         Int(1, 64), 5, "connections to the libvirt of one node at the same time"
     )
     address_sources: tuple[AddressSource, ...] = setting(
-        Words({source.value: source for source in AddressSource}),
-        tuple(AddressSource),
+        Words({source.value: source for source in ASKED}),
+        ASKED,
         "who is asked for a guest's address, all at once: the guest's agent, libvirt's DHCP server, "
         "libvirt's and the node's own neighbor table",
     )
@@ -131,6 +131,7 @@ class Settings(ComponentSettings):
                 raise SettingsError(
                     f"{small} ({getattr(self, small)}) is more than {large} ({getattr(self, large)})"
                 )
+        self.require_static()
 
     def room(self) -> float:
         """Seconds a prologue may take at most: the MOM's limit without its and our own margins."""

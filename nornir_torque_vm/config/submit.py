@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.config.addresses import AddressSettings
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.hooks import HookSettings
 from nornir_torque_vm.config.kinds import AbsPath, Bool, HostRegex, Hosts, Text
 from nornir_torque_vm.nodefile import HOST_PATTERN
 
@@ -15,7 +15,7 @@ _GPU_MODES = "shared|exclusive|exclusive_thread|exclusive_process|default|resete
 
 
 @dataclasses.dataclass(frozen=True)
-class SubmitSettings(HookSettings):
+class SubmitSettings(AddressSettings):
     """How VM jobs are submitted."""
 
     disable_mikelangelo_hpc_stack: bool = setting(

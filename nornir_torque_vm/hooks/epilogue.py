@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from nornir_torque_vm.addresses.release import given_back
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
@@ -57,7 +58,9 @@ class Epilogue:
         history.write("teardown", report)
         said = [f"not cleaned up: {sentence}" for sentence in report.sentences()]
         if report.ok:
-            said = [f"guests removed from {len(nodes)} nodes", *self.forget(nodes)]
+            said = [f"guests removed from {len(nodes)} nodes"]
+            said += given_back(state, self.settings, self.deadline)
+            said += self.forget(nodes)
         log(HOOK, job_id, "; ".join((*said, *failed, *used)))
         History.prune(self.settings.history_dir, self.settings.history_days)
         return report

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nornir_torque_vm.accounts import owner_named
+from nornir_torque_vm.addresses.release import given_back
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.settings import KILL_MARGIN, Settings
 from nornir_torque_vm.deadline import Deadline
@@ -186,6 +187,8 @@ class Prologue:
             removed = Engine(self.settings, deadline).destroy(nodes, job.id)
             self.beside += [f"not cleaned up: {sentence}" for sentence in removed.sentences()]
             if removed.ok:
+                if any(entry.changed for entry in removed.hosts):
+                    self.beside += given_back(state, self.settings, deadline)
                 state.remove()
         except Exception as error:  # noqa: BLE001 - what led here is what TORQUE has to be told
             self.beside.append(f"not cleaned up: {sentence_of(error)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from nornir_torque_vm.addresses.giving import addressed
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
@@ -63,6 +64,7 @@ class Start:
         pins = pins_of(request, self.job.owner, self.deadline)
         scripts = scripts_of(request, self.settings, self.job.owner, image, self.deadline)
         plan = make_plan(request, self.settings, self.job, nodes, image, facts, pins)
+        plan = addressed(plan, self.settings, facts, self.deadline, unknown)
         self.beside += floating(plan, unknown)
         keys = make_job_keys([guest.name for guest in plan.guests])
         self.state.save(plan, keys, scripts)

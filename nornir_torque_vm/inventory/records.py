@@ -70,4 +70,5 @@ def guest_from(record: FoundGuest, index: int = 0) -> Guest:
         uuid=record.uuid,
         domain=record.domain,
         shape=shape,
+        static=record.static,
     )

@@ -37,6 +37,8 @@ class Found:
     slug: str
     job_id: str = ""
     stamp: tuple[int, ...] = ()
+    mac: str = ""
+    """Of a domain that has, or may have, a lease."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +64,11 @@ class Leftovers:
         return sorted({match[0] for match in starts if match})
 
     @property
+    def macs(self) -> list[str]:
+        """MAC addresses of the domains that have, or may have, leases."""
+        return sorted({thing.mac for thing in self.things} - {""})
+
+    @property
     def lasting(self) -> frozenset[Found]:
         """All but locks, which come and go with who looks."""
         return frozenset(thing for thing in self.things if thing.kind != LOCKS)
@@ -79,7 +86,8 @@ def find_on_node(task: Task) -> Result:
         match = _DOMAIN.fullmatch(guest.domain)
         with contextlib.suppress(InventoryError):
             if match and match[1] == job_slug(guest.job_id):
-                found.append(Found("domain", guest.domain, match[1], guest.job_id))
+                mac = guest.mac if guest.static is None else ""
+                found.append(Found("domain", guest.domain, match[1], guest.job_id, mac=mac))
     names = {name for storage in all_storages(task) for name in storage.names(DOMAIN_PREFIX)}
     starts = ((name, _DOMAIN.match(name)) for name in sorted(names))
     found += [Found("volume", name, match[1]) for name, match in starts if match]

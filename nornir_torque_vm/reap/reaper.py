@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from nornir.core.inventory import Inventory
 
+from nornir_torque_vm.addresses.release import release_leases
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
@@ -235,6 +236,7 @@ class Reaper:
                 report = self.engine.destroy([self.node], job_id, self.inventory(), domains=left.guests)
                 if not report.ok:
                     return Case(left, Fate.FAILED, "; ".join(report.sentences()), int(cli_exit(report)))
+        release_leases(dict.fromkeys(left.macs, ""), self.settings, self.deadline)
         for job_id in job_ids:
             JobState.forget(self.settings.run_dir, job_id)
         return Case(left, Fate.REMOVED, verdict.reason)

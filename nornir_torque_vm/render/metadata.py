@@ -21,6 +21,8 @@ HELD = "cpus"
 """Attribute with the processors that are the job's own there; missing where nobody knows."""
 RAMDISK = "ramdisk"
 """Attribute with the bytes of memory that the guest's disk may take; missing when it is elsewhere."""
+ADDRESS = "address"
+"""Attribute with the address that the guest was given, ``10.89.0.65/24``; missing where DHCP gives one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ def job_element(job: Job, guest: Guest) -> str:
         values[RAMDISK] = str(guest.shape.ramdisk)
     if guest.placement is not None and guest.placement.exclusive:
         values[HELD] = cpus_text(guest.placement.cpus)
+    if guest.static is not None:
+        values[ADDRESS] = guest.static.text
     attributes = " ".join(f'{name}="{xml(value)}"' for name, value in values.items())
     return f'<job xmlns="{METADATA_URI}" {attributes}/>'
 

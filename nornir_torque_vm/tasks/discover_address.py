@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from nornir.core.task import Result, Task
 
 from nornir_torque_vm.errors import DeadlineExceeded, NoAddress
-from nornir_torque_vm.inventory.hostdata import settings_of
+from nornir_torque_vm.inventory.hostdata import guest_of, settings_of
 from nornir_torque_vm.model import AddressSource
 from nornir_torque_vm.tasks.common import LIBVIRT, rounds, where
 from nornir_torque_vm.tasks.sources import Enquiry
@@ -35,8 +35,9 @@ def discover_address(task: Task, sources: Iterable[str] | None = None) -> Result
     Waits as long as the deadline allows, and no longer than the guest lives.
 
     Arguments:
-        sources: names to ask (``agent``, ``lease``, ``arp``, ``neighbour``), in order; the
-            settings' ``address_sources`` by default
+        sources: names to ask (``agent``, ``lease``, ``arp``, ``neighbour``, ``static``), in order; by
+            default ``static`` for a guest that was given its address, else the settings'
+            ``address_sources``
 
     Returns:
         Result object with the following attributes set:
@@ -49,7 +50,7 @@ def discover_address(task: Task, sources: Iterable[str] | None = None) -> Result
     """
     host, began = task.host, time.monotonic()
     watch = Watch(task)
-    wanted = settings_of(host).address_sources if sources is None else map(AddressSource, sources)
+    wanted = _sources(task) if sources is None else map(AddressSource, sources)
     # Only a guest that was started a moment ago can be mistaken for its own predecessor.
     enquiry = Enquiry(task, watch, wanted, verify=bool(host.get("started")))
     for _ in rounds(task):
@@ -63,11 +64,18 @@ def discover_address(task: Task, sources: Iterable[str] | None = None) -> Result
             raise NoAddress("nobody can tell its address", hint=_told(enquiry.said), **where(task))
     waited = f"no address after {time.monotonic() - began:.1f} s"
     heard = watch.said() or "nothing is on its console yet"
+    behind = " and at the DHCP server behind it" if guest_of(host).static is None else ""
     raise DeadlineExceeded(
         f"{waited}: {_told({**enquiry.said, **_libvirt(watch)})}; look at the bridge"
-        f" {settings_of(host).bridge} and at the DHCP server behind it; {heard}",
+        f" {settings_of(host).bridge}{behind}; {heard}",
         **where(task),
     )
+
+
+def _sources(task: Task) -> tuple[AddressSource, ...]:
+    if guest_of(task.host).static is not None:
+        return (AddressSource.STATIC,)
+    return settings_of(task.host).address_sources
 
 
 def _told(said: Mapping[str, str]) -> str:

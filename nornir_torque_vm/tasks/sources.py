@@ -50,6 +50,7 @@ class Enquiry:
     def __init__(self, task: Task, watch: Watch, sources: Iterable[AddressSource], *, verify: bool) -> None:
         self._task, self._watch, self._verify = task, watch, verify
         self._mac = guest_of(task.host).mac.lower()
+        self._static = guest_of(task.host).static
         self.open = list(dict.fromkeys(sources))
         """The sources that may still answer."""
         self.said: dict[str, str] = {}
@@ -71,7 +72,8 @@ class Enquiry:
         return None
 
     def _believes(self, source: AddressSource, address: str) -> bool:
-        if not self._verify or source is AddressSource.AGENT or answers(address):
+        planned = source is AddressSource.STATIC
+        if source is AddressSource.AGENT or not (self._verify or planned) or answers(address):
             return True
         self.said[source] = f"{address}, where nothing answers"
         return False
@@ -93,6 +95,15 @@ class Enquiry:
         address = neighbours_of(self._task.host).address(self._mac, self._read_table)
         self.said[AddressSource.NEIGHBOUR] = "not in the node's table"
         return address
+
+    def static(self) -> str | None:
+        """Take the address that it was given.
+
+        :raises Refused: it was given none.
+        """
+        if self._static is None:
+            raise Refused("none was planned")
+        return self._static.address
 
     def _interfaces(self, source: AddressSource, refusals: frozenset[int]) -> str | None:
         from libvirt import libvirtError
@@ -121,6 +132,7 @@ _ASK: Mapping[AddressSource, Callable[[Enquiry], str | None]] = {
     AddressSource.LEASE: Enquiry.lease,
     AddressSource.ARP: Enquiry.arp,
     AddressSource.NEIGHBOUR: Enquiry.neighbour,
+    AddressSource.STATIC: Enquiry.static,
 }
 
 

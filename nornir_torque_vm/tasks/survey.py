@@ -61,9 +61,10 @@ def survey(task: Task, shape: Shape | None = None) -> Result:
         ramdisk=storage_of(task, RAMDISK).capacity() if settings_of(host).ramdisk_dir else 0,
         held=[held for text, _ in domains if (held := read_holding(text, node=node)) is not None],
     )
+    claimed = {guest.static.address: guest.domain for guest in guests if guest.static is not None}
     # Makes the storage pool when there is none yet: better a sentence now than half a start later.
     storage_of(task).names(DOMAIN_PREFIX)
-    return Result(host=host, result=dataclasses.replace(facts, refused=refused))
+    return Result(host=host, result=dataclasses.replace(facts, refused=refused, claimed=claimed))
 
 
 def _refused(conn: Any, capabilities: Capabilities, shape: Shape, settings: Settings) -> str:

@@ -141,12 +141,31 @@ def test_a_failed_introduction_fails_the_boot(
     """MPI would hang at the unknown host key."""
 
     def boot_guest(task: Task, **_: Any) -> Result:
-        task.host.hostname = "10.0.0.9"
+        task.host.hostname = f"10.0.0.{9 + task.host['rank']}"
         return Result(host=task.host)
 
     monkeypatch.setattr(engine_module, "boot_guest", boot_guest)
     boot = engine.boot(*planned(site, engine))
     assert [(entry.phase, entry.what) for entry in boot.report.failed] == [("roster", "disk full")] * 2
+
+
+def test_two_guests_at_one_address_fail_the_boot(
+    site: Site, engine: Engine, introduced: dict[str, Mapping[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where that is why one of them was late: the reason goes before what came of it."""
+
+    def boot_guest(task: Task, late: bool = False, **_: Any) -> Result:
+        task.host.hostname = "10.0.0.1"
+        if late and task.host["rank"] == 1:
+            raise NotHealthy("its host key is another's")
+        return Result(host=task.host)
+
+    monkeypatch.setattr(engine_module, "boot_guest", boot_guest)
+    for late in (False, True):
+        boot = engine.boot(*planned(site, engine), late=late)
+        (entry,) = boot.report.failed
+        assert (entry.host, entry.phase) == ("j17-r1", "address")
+        assert "it was found at 10.0.0.1, and so was guest j17-r0" in entry.error
 
 
 def test_an_administrators_own_connection_goes_before_the_settings(site: Site, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 OURS = {
     "baseimages", "baseimages.check",
-    "catalogue", "choose", "config", "config.cloudinit", "config.compiled", "config.components",
+    "catalogue", "choose", "config", "config.addresses", "config.cloudinit", "config.compiled",
+    "config.components",
     "config.fields", "config.filekinds", "config.guests", "config.hooks", "config.kinds", "config.listkinds",
     "config.machine", "config.settings", "config.submit",
     "errors", "hooks", "hooks.stdio", "images", "keys", "model", "nodefile", "qcow2", "request", "sizes",
