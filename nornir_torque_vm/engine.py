@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from nornir.core import Nornir
@@ -81,6 +81,8 @@ class Engine:
         workers: int = WORKERS,
     ) -> None:
         self.settings, self.deadline = settings, deadline
+        self.warnings: list[str] = []
+        """What components did not manage and no job fails for, in words."""
         self.processors = Processors(list(processors))
         self.runner = DeadlineRunner(num_workers=workers, deadline=deadline)
         for name, plugin in CONNECTIONS.items():
@@ -142,8 +144,12 @@ class Engine:
         :param parameters: for the task ``boot_guest``.
         """
         inventory = build_inventory(plan, self.settings, keys=keys, base=base)
+        if (failed := self._components(plan, inventory, booted=False)).hosts:
+            return Boot(failed, dict.fromkeys((guest.name for guest in plan.guests), ""))
         reports = [Report.from_results(self.run(inventory, boot_guest, role="guest", **parameters))]
         addresses = {guest.name: inventory.hosts[guest.name].hostname or "" for guest in plan.guests}
+        if reports[0].ok and (failed := self._components(plan, inventory, booted=True)).hosts:
+            return Boot(Report.combined((*reports, failed)), addresses)
         if parameters.get("probe"):  # such guests have no more than their domains
             return Boot(reports[0], addresses)
         listening = Listening(plan, addresses, self.settings, self.deadline)
@@ -184,6 +190,22 @@ class Engine:
                 break
         return ran
 
+    def _components(self, plan: Plan, inventory: Inventory, *, booted: bool) -> Report:
+        """Start what components the job has, before its guests or when they are ready, and verify them then.
+
+        :returns: the nodes where one failed.
+        """
+        if not plan.components:
+            return Report()
+        from nornir_torque_vm.components.base import When
+        from nornir_torque_vm.components.running import start, verify
+
+        when = When.AFTER_BOOT if booted else When.BEFORE_BOOT
+        report = start(self, inventory, plan.components, when)
+        if booted and not report.bad:
+            report = verify(self, inventory, plan.components)
+        return Report(report.bad)
+
     def guests(
         self, nodes: Sequence[Node], inventory: Inventory | None = None
     ) -> tuple[list[FoundGuest], Report]:
@@ -205,11 +227,28 @@ class Engine:
         return self.run(inventory, task, role="guest", **parameters)
 
     def destroy(
-        self, nodes: Sequence[Node], job_id: str, inventory: Inventory | None = None, **parameters: Any
+        self,
+        nodes: Sequence[Node],
+        job_id: str,
+        inventory: Inventory | None = None,
+        *,
+        tags: Collection[str] | None = None,
+        **parameters: Any,
     ) -> Report:
-        """Remove every guest and every file of a job from the nodes, by asking libvirt what there is."""
+        """Remove every guest and every file of a job from the nodes, by asking libvirt what there is.
+
+        Then the site's components are stopped there, whether the job had them or not: nothing has to say so.
+
+        :param tags: of the attempts whose components are stopped; those of all attempts by default.
+        :param parameters: for the task ``destroy``.
+        """
         chosen = inventory or node_inventory(nodes, self.settings)
-        return Report.from_results(self.run(chosen, destroy, role="node", job_id=job_id, **parameters))
+        report = Report.from_results(self.run(chosen, destroy, role="node", job_id=job_id, **parameters))
+        if not self.settings.switched_on():
+            return report
+        from nornir_torque_vm.components.running import stop
+
+        return stop(self, chosen, report, job_id, tags)
 
     def mark(self, nodes: Sequence[Node], job_id: str) -> Report:
         """Make sure of the job's marker on the nodes, except on the one we are on."""

@@ -79,6 +79,12 @@ def domain_name(job: Job, rank: int) -> str:
     return f"{_attempt(job)}-r{rank}-{_mark(job)}"
 
 
+def tag_of_domain(name: str) -> str:
+    """Return the tag of the attempt that a guest is of, from its :func:`domain_name`."""
+    head, _, mark = name.rpartition("-")
+    return f"{head.rpartition('-')[0]}-{mark}"
+
+
 def _attempt(job: Job) -> str:
     return f"tvm-{job_slug(job.id)}-a{job.attempt}"
 

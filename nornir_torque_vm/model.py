@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from nornir_torque_vm.components.base import Part
+    from nornir_torque_vm.components.devices import Extras
     from nornir_torque_vm.pinning.topology import Topology
 
 
@@ -219,6 +221,8 @@ class Placement:
     """Whether the processors are the job's own share."""
     why: str = ""
     """Why it floats although it should be pinned."""
+    kept: tuple[int, ...] = ()
+    """Processors of the job's share that its guests leave to its components."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -254,6 +258,8 @@ class Guest:
     """None: the node's processors are not known, the guest floats over all of them."""
     static: StaticAddress | None = None
     """None: it asks a DHCP server."""
+    extras: Extras | None = None
+    """What components add to it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -266,6 +272,7 @@ class Plan:
     image: Image
     user_files: UserFiles = UserFiles.NONE
     user_dirs: tuple[UserDir, ...] = ()
+    components: tuple[Part, ...] = ()
 
     def on(self, node: str) -> tuple[Guest, ...]:
         """The guests on ``node``, by rank."""

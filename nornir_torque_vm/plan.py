@@ -50,6 +50,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
 
+    from nornir_torque_vm.components.base import Part
+    from nornir_torque_vm.components.devices import Extras
+
     T = TypeVar("T")
 
 VERSION = 1
@@ -94,15 +97,18 @@ def make_plan(
         for fact in known:
             check(fact, shape, per_node, settings)
     offers = {fact.node: fact for fact in known}
+    parts = _parts(request, settings, nodes)
     guests: list[Guest] = []
     for node in nodes:
         offer = offers.get(node.name)
         fitted = _adapted(shape, offer)
         here = tuple(_guest(job, len(guests) + index, node, index, fitted) for index in range(per_node))
         if offer is not None:
-            here = placed(job, node, here, offer, wish_of(request, settings, pins), settings)
+            kept = _kept(node, parts, request, settings)
+            here = placed(job, node, here, offer, wish_of(request, settings, pins), settings, kept)
         guests += here
-    return Plan(job, tuple(nodes), tuple(guests), image, user_files, user_dirs)
+    plan = Plan(job, tuple(nodes), tuple(guests), image, user_files, user_dirs, parts)
+    return _adjusted(plan, request, settings)
 
 
 def plan_to_json(plan: Plan) -> str:
@@ -174,6 +180,32 @@ def _adapted(shape: Shape, fact: NodeFacts | None) -> Shape:
     return dataclasses.replace(shape, arch=next(iter(fact.domain_types)), domain_type=TEST_DRIVER)
 
 
+def _parts(request: Request, settings: Settings, nodes: Sequence[Node]) -> tuple[Part, ...]:
+    """The components of the job; where the site has none, nothing is imported to find that out."""
+    if not settings.switched_on():
+        return ()
+    from nornir_torque_vm.components.planning import parts_of
+
+    return parts_of(request, settings, nodes)
+
+
+def _kept(node: Node, parts: Sequence[Part], request: Request, settings: Settings) -> tuple[int, int]:
+    """How many processors the guests leave to components on a node: at least and at most."""
+    if not parts:
+        return 0, 0
+    from nornir_torque_vm.components.planning import kept_on
+
+    return dataclasses.astuple(kept_on(node.name, parts, request, settings))
+
+
+def _adjusted(plan: Plan, request: Request, settings: Settings) -> Plan:
+    if not plan.components:
+        return plan
+    from nornir_torque_vm.components.planning import adjusted
+
+    return adjusted(plan, request, settings)
+
+
 def _plan(
     job: dict[str, Any],
     nodes: list[dict[str, Any]],
@@ -181,6 +213,7 @@ def _plan(
     image: dict[str, Any],
     user_files: str,
     user_dirs: list[dict[str, Any]],
+    components: list[dict[str, Any]],
 ) -> Plan:
     """Build the values from what JSON holds; an unknown or missing key is a ``TypeError``."""
     owner = job["owner"]
@@ -195,6 +228,7 @@ def _plan(
                     "shape": Shape(**guest["shape"]),
                     "placement": _placement(guest),
                     "static": _static(guest),
+                    "extras": _extras(guest),
                 }
             )
             for guest in guests
@@ -202,14 +236,30 @@ def _plan(
         image=Image(**{**image, "distro": Distro(image["distro"]), "backing": tuple(image["backing"])}),
         user_files=UserFiles(user_files),
         user_dirs=tuple(UserDir(**one) for one in user_dirs),
+        components=tuple(_part(**one) for one in components),
     )
+
+
+def _part(name: str, nodes: list[str]) -> Part:
+    from nornir_torque_vm.components.base import Part
+
+    return Part(name, tuple(nodes))
+
+
+def _extras(guest: dict[str, Any]) -> Extras | None:
+    raw = guest.get("extras")
+    if raw is None:
+        return None
+    from nornir_torque_vm.components.devices import extras_from
+
+    return extras_from(raw)
 
 
 def _placement(guest: dict[str, Any]) -> Placement | None:
     raw = guest.get("placement")
     if raw is None:
         return None
-    lists = {key: tuple(raw[key]) for key in ("cpus", "emulator", "cells")}
+    lists = {key: tuple(raw[key]) for key in ("cpus", "emulator", "cells", "kept")}
     memory = None if raw["memory"] is None else Memory(raw["memory"])
     return Placement(**{**raw, **lists, "vcpus": tuple(map(tuple, raw["vcpus"])), "memory": memory})
 

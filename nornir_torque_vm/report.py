@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from nornir_torque_vm.errors import Blame, Cancelled, DeadlineExceeded, HypervisorError, TorqueVMError
 from nornir_torque_vm.nodefile import fold
-from nornir_torque_vm.phases import PHASES, phase_of
+from nornir_torque_vm.phases import PHASES, is_step, phase_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,7 +250,8 @@ def _places(entries: Sequence[HostReport]) -> str:
     hosts = fold(entry.host for entry in entries)
     nodes = fold(entry.node for entry in entries if entry.node not in {"", entry.host})
     place = f"{hosts} on {nodes}" if nodes else hosts
-    return f"{place}, {entries[0].phase}" if entries[0].phase in PHASES.values() else place
+    phase = entries[0].phase
+    return f"{place}, {phase}" if phase in PHASES.values() or is_step(phase) else place
 
 
 def _one_line(text: str) -> str:

@@ -18,7 +18,7 @@ from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import TorqueVMError
 from nornir_torque_vm.hooks.frame import log
-from nornir_torque_vm.identity import job_slug
+from nornir_torque_vm.identity import job_slug, tag_of_domain
 from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
@@ -89,7 +89,8 @@ class SafetyNet:
     def remove(self, guests: set[str]) -> None:
         """Remove guests by their names."""
         engine = Engine(self.settings, Deadline.after(QUESTION))
-        report = engine.destroy([self.node], self.job_id, domains=sorted(guests))
+        tags = sorted(map(tag_of_domain, guests))
+        report = engine.destroy([self.node], self.job_id, tags=tags, domains=sorted(guests))
         self.removed = tuple(sorted(guests))
         said = report.sentences() or [f"removed {' '.join(self.removed)}, which its first node had left"]
         log(HOOK, self.job_id, "; ".join(said))

@@ -99,7 +99,7 @@ def boot_rows(plan: Plan, started: Boot) -> list[tuple[str, ...]]:
     """Guest, node, address and status, by rank."""
     status = {entry.host: str(entry.status) for entry in started.report.hosts}
     return [
-        (guest.name, guest.node, started.addresses[guest.name] or "-", status[guest.name])
+        (guest.name, guest.node, started.addresses[guest.name] or "-", status.get(guest.name, "-"))
         for guest in plan.guests
     ]
 

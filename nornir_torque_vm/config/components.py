@@ -5,11 +5,22 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.kinds import Bool, Choice, HostRegex, Hosts
+from nornir_torque_vm.config.kinds import Bool, Choice, HostRegex, Hosts, Text
+from nornir_torque_vm.config.listkinds import Many
 from nornir_torque_vm.config.submit import SubmitSettings
+from nornir_torque_vm.errors import SettingsError
 from nornir_torque_vm.keys import CORES, KEYS
 
-_PENDING = KEYS["iocm"].pending
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nornir_torque_vm.components.base import OnFailure
+
+_PENDING = KEYS["vrdma"].pending
+_NAME = r"[a-z][a-z0-9_]{0,31}"
+SWITCHES: dict[str, str] = {}
+"""Components of ours → the setting that switches each on."""
+OURS = frozenset({"iocm", "vrdma", "unclot", "monitoring"})
+"""Names that no other package's component may have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +63,43 @@ class ComponentSettings(SubmitSettings):
         KEYS["unclot_shmem"].kind, 1 << 30, "size of that shared memory", pending=_PENDING
     )
     snap_monitoring_enabled: bool = setting(Bool(), False, "whether jobs are monitored", pending=_PENDING)
+    components: tuple[str, ...] = setting(
+        Many(Text(_NAME, "the name of a component")),
+        (),
+        "components of other installed packages that jobs have, by the names of their entry points",
+    )
+    component_failure: tuple[str, ...] = setting(
+        Many(Text(rf"{_NAME}=(?:abort|warn)", "NAME=abort or NAME=warn")),
+        (),
+        "components whose failure ends a job's start (NAME=abort), or is one line in the log (NAME=warn)",
+    )
     on_disabled: str = setting(
         Choice({"ignore": "ignore", "refuse": "refuse"}),
         "ignore",
         "what becomes of a job that asks for a component the site has switched off",
     )
+
+    def switched_on(self) -> tuple[str, ...]:
+        """Names of all components that jobs here may have, ours first."""
+        ours = tuple(name for name, switch in SWITCHES.items() if getattr(self, switch))
+        return (*ours, *self.components)
+
+    def require_distinct_components(self) -> None:
+        """Refuse foreign components with the name of one of ours.
+
+        :raises SettingsError: one is called so.
+        """
+        for name in self.components:
+            if name in OURS:
+                raise SettingsError(
+                    f"components has {name}, which is one of this package's own",
+                    hint=f"switch that on with {SWITCHES.get(name, f'{name}_enabled')}",
+                )
+
+    def on_component_failure(self, name: str, usual: OnFailure) -> OnFailure:
+        """What becomes of a job when this component fails.
+
+        :param usual: what the component itself says.
+        """
+        stated = {f"{name}={one.value}": one for one in type(usual)}
+        return next((stated[text] for text in self.component_failure if text in stated), usual)

@@ -132,6 +132,7 @@ class Settings(ComponentSettings):
                     f"{small} ({getattr(self, small)}) is more than {large} ({getattr(self, large)})"
                 )
         self.require_static()
+        self.require_distinct_components()
 
     def room(self) -> float:
         """Seconds a prologue may take at most: the MOM's limit without its and our own margins."""

@@ -61,7 +61,7 @@ class Epilogue:
             said = [f"guests removed from {len(nodes)} nodes"]
             said += given_back(state, self.settings, self.deadline)
             said += self.forget(nodes)
-        log(HOOK, job_id, "; ".join((*said, *failed, *used)))
+        log(HOOK, job_id, "; ".join((*said, *failed, *engine.warnings, *used)))
         History.prune(self.settings.history_dir, self.settings.history_days)
         return report
 

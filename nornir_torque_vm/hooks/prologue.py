@@ -184,8 +184,10 @@ class Prologue:
                 start.listen(deadline)
             if state.plan() is not None:
                 self.beside += keep_figures(self.settings, deadline, nodes, history)
-            removed = Engine(self.settings, deadline).destroy(nodes, job.id)
+            engine = Engine(self.settings, deadline)
+            removed = engine.destroy(nodes, job.id)
             self.beside += [f"not cleaned up: {sentence}" for sentence in removed.sentences()]
+            self.beside += engine.warnings
             if removed.ok:
                 if any(entry.changed for entry in removed.hosts):
                     self.beside += given_back(state, self.settings, deadline)

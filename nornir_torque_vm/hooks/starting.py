@@ -98,6 +98,7 @@ class Start:
         first = in_order(scripts, before=True)
         boot = self.engine.boot(plan, keys, scripts=first, probe=self.probe)
         keep_said(self.history, boot.runs)
+        self.beside += self.engine.warnings
         if not boot.report.ok:
             self.listen = lambda end: keep_last_words(self.settings, end, plan, keys, boot, self.history)
             return self.failed(boot.report)

@@ -54,16 +54,26 @@ def wish_of(request: Request, settings: Settings, pins: PinMap | None) -> Wish:
 
 
 def placed(
-    job: Job, node: Node, guests: Sequence[Guest], fact: NodeFacts, wish: Wish, settings: Settings
+    job: Job,
+    node: Node,
+    guests: Sequence[Guest],
+    fact: NodeFacts,
+    wish: Wish,
+    settings: Settings,
+    kept: tuple[int, int] = (0, 0),
 ) -> tuple[Guest, ...]:
     """Return a job's guests on one node with their placements; unchanged where the survey saw no topology.
 
+    :param kept: how many processors of the share the guests leave to components, at least and at most.
     :raises RequestError: more was asked for than the share has, or pinning where nobody can pin.
+    :raises InventoryError: processors are to be kept where the share is not known.
     :raises BusyError: another job's guest still holds some of it.
     :raises HypervisorError: a domain that is none of ours does.
     """
     topology = fact.topology
     if topology is None or not topology.cpus:
+        if kept[0]:
+            raise _cannot_keep(kept[0], "libvirt does not tell the node's processors", node.name)
         if wish.pinned and wish.asked:
             raise _cannot("libvirt does not tell the node's processors", node.name)
         return tuple(guests)
@@ -71,6 +81,8 @@ def placed(
     try:
         share = _share(node, topology, reserved)
     except ValueError as error:
+        if kept[0]:
+            raise _cannot_keep(kept[0], str(error), node.name) from None
         if wish.pinned and wish.asked:
             raise _cannot(str(error), node.name) from None
         why = str(error) if wish.pinned else ""
@@ -79,6 +91,7 @@ def placed(
         floating = Placement(tuple(sorted(free - others or free)), why=why)
         return tuple(dataclasses.replace(guest, placement=floating) for guest in guests)
     _check_free(job, node, share, fact)
+    share, left_out = _without_kept(node, topology, share, guests, wish, kept)
     if not wish.pinned:
         places: Sequence[Placement] = [Placement(tuple(sorted(share)), exclusive=True)] * len(guests)
     elif wish.pins is not None:
@@ -88,6 +101,7 @@ def placed(
         room = _room(topology, job, fact, settings)
         ram = [guest.shape.ram for guest in guests]
         places = place(topology, share, guests[0].shape.vcpus, ram, room)
+    places = [dataclasses.replace(found, kept=left_out) for found in places] if left_out else places
     return tuple(
         dataclasses.replace(guest, placement=found) for guest, found in zip(guests, places, strict=True)
     )
@@ -108,6 +122,42 @@ def _share(node: Node, topology: Topology, reserved: frozenset[int]) -> tuple[in
     if not node.indexes or not node.np:
         raise ValueError(UNTOLD)
     return of_slots(topology, reserved, node.indexes, node.np)
+
+
+def _without_kept(
+    node: Node,
+    topology: Topology,
+    share: tuple[int, ...],
+    guests: Sequence[Guest],
+    wish: Wish,
+    kept: tuple[int, int],
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Part the job's share: what its guests may use, and what they leave to components.
+
+    The last ones are left, core by core, as many as the guests can spare: each virtual processor has one
+    where they are pinned, else one is enough for all.
+    """
+    least, most = kept
+    needed = guests[0].shape.vcpus * len(guests) if wish.pinned else 1
+    number = max(0, min(most, len(share) - needed))
+    if number < least:
+        raise RequestError(
+            f"{needed} processors for guests and {least} kept for input and output are more than the "
+            f"{len(share)} the job has here (slots {cpus_text(node.indexes)})",
+            hint=f"ask for ppn={needed + least}, or for fewer vcpus",
+            node=node.name,
+        )
+    by_core = [cpu.id for core in topology.cores(set(share)) for cpu in core]
+    left_out = set(by_core[len(by_core) - number :])
+    return tuple(cpu for cpu in share if cpu not in left_out), tuple(sorted(left_out))
+
+
+def _cannot_keep(number: int, why: str, node: str) -> InventoryError:
+    return InventoryError(
+        f"{number} processors cannot be kept for input and output: {why}",
+        hint="see 'Pinning' in the administrator's guide; iocm=false does without",
+        node=node,
+    )
 
 
 def _cannot(why: str, node: str) -> InventoryError:

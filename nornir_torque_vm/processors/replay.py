@@ -8,7 +8,7 @@ from typing import Any
 
 from nornir_torque_vm.errors import Blame
 from nornir_torque_vm.model import Plan
-from nornir_torque_vm.phases import AFTER, PHASES
+from nornir_torque_vm.phases import PHASES, is_after, is_step
 from nornir_torque_vm.processors.base import Event, Kind
 from nornir_torque_vm.report import Failure, Status
 from nornir_torque_vm.timeline import Span, Timeline
@@ -50,11 +50,15 @@ def job_timeline(events: Sequence[Event], plan: Plan) -> Timeline:
     """Where a job's time went, guest by guest, from the events of its prologue and its epilogue.
 
     A guest runs the job from the end of the last prologue event to the first thing that the epilogue did to
-    any of them; destruction is done node by node, so all guests of a node share its seconds.
+    any of them; destruction and what is done with components is done node by node, so all guests of a node
+    share its seconds.
     """
     names = {guest.name for guest in plan.guests}
     spans = [_span(event, event.host) for event in events if event.host in names and _ends_phase(event)]
-    ready = max((span.start + span.seconds for span in spans if span.phase not in AFTER), default=None)
+    ended = (event for event in events if event.kind is Kind.HOST_END and event.started)
+    for event in (event for event in ended if is_step(event.task)):
+        spans.extend(_span(event, guest.name) for guest in plan.on(event.host))
+    ready = max((span.start + span.seconds for span in spans if not is_after(span.phase)), default=None)
     gone = [
         event
         for event in events
@@ -62,7 +66,7 @@ def job_timeline(events: Sequence[Event], plan: Plan) -> Timeline:
     ]
     for event in gone:
         spans.extend(_span(event, guest.name) for guest in plan.on(event.host))
-    began = min((span.start for span in spans if span.phase in AFTER), default=None)
+    began = min((span.start for span in spans if is_after(span.phase)), default=None)
     if ready is not None and began is not None and gone:
         spans.extend(Span(name, "run", ready, max(0.0, began - ready)) for name in sorted(names))
     return Timeline(tuple(spans))

@@ -12,7 +12,7 @@ from nornir.core.task import Result, Task
 
 from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.found import DOMAIN_PREFIX
-from nornir_torque_vm.identity import job_slug
+from nornir_torque_vm.identity import job_slug, tag_of_domain
 from nornir_torque_vm.inventory.hostdata import node_of
 from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
 from nornir_torque_vm.runstate.joblock import LOCKS
@@ -32,7 +32,7 @@ class Found:
     """
 
     kind: str
-    """``domain``, ``volume``, or a subdirectory of the run directory."""
+    """``domain``, ``volume``, ``component``, or a subdirectory of the run directory."""
     name: str
     slug: str
     job_id: str = ""
@@ -69,6 +69,12 @@ class Leftovers:
         return sorted({thing.mac for thing in self.things} - {""})
 
     @property
+    def tags(self) -> list[str]:
+        """Tags of the attempts that anything tells."""
+        starts = (_TAG.match(name) for name in self.names("component", JOBS))
+        return sorted({match[0] for match in starts if match} | {tag_of_domain(name) for name in self.guests})
+
+    @property
     def lasting(self) -> frozenset[Found]:
         """All but locks, which come and go with who looks."""
         return frozenset(thing for thing in self.things if thing.kind != LOCKS)
@@ -92,6 +98,13 @@ def find_on_node(task: Task) -> Result:
     starts = ((name, _DOMAIN.match(name)) for name in sorted(names))
     found += [Found("volume", name, match[1]) for name, match in starts if match]
     return Result(host=task.host, result=found)
+
+
+def of_components(names: Iterable[str]) -> Iterator[Found]:
+    """Yield what components have on a node, from the names of it; names that tell no job are left alone."""
+    for name in names:
+        if match := _TAG.match(name):
+            yield Found("component", name, match[1])
 
 
 def find_in_run_dir(run_dir: str) -> Iterator[Found]:

@@ -25,7 +25,15 @@ from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.reap.judge import Facts, Server, Verdict, ids_of, judge, judge_by_order, settle
-from nornir_torque_vm.reap.leftovers import Leftovers, by_job, find_in_run_dir, find_on_node, unfinished
+from nornir_torque_vm.reap.leftovers import (
+    Found,
+    Leftovers,
+    by_job,
+    find_in_run_dir,
+    find_on_node,
+    of_components,
+    unfinished,
+)
 from nornir_torque_vm.reap.qstat import NoAnswer, Qstat
 from nornir_torque_vm.reap.sightings import Sightings
 from nornir_torque_vm.reap.witness import mom_jobs, worker
@@ -96,6 +104,8 @@ class Reaper:
         self.node = Node(node or os.uname().nodename)
         self.engine = Engine(settings, deadline)
         self.qstat = Qstat.find(settings.real_qsub_on_nodes, deadline)
+        self.silent: tuple[TorqueVMError, ...] = ()
+        """Components that did not say what they have here, when they were asked last."""
 
     def run(self) -> Outcome:
         """Go through all jobs of which there is something here, and through the history.
@@ -122,7 +132,7 @@ class Reaper:
             records = self.prune()
         except TorqueVMError as error:  # what was removed has to be told all the same
             troubles.append(error)
-        return Outcome(self.node.name, tuple(cases), records, tuple(troubles))
+        return Outcome(self.node.name, tuple(cases), records, (*troubles, *self.silent))
 
     def run_for(self, job_id: str) -> Outcome:
         """Remove what one job left, on an administrator's word that it is over.
@@ -142,7 +152,7 @@ class Reaper:
                 return judge_by_order(self.own_facts(left, names))
 
             cases.append(self.close(left, by_order(left), names, by_order))
-        return Outcome(self.node.name, tuple(cases), ())
+        return Outcome(self.node.name, tuple(cases), (), self.silent)
 
     def judge_again(self, left: Leftovers) -> Verdict:
         """Judge a job anew, the server's word included."""
@@ -154,8 +164,17 @@ class Reaper:
         error = outcome[0].exception
         if error is not None:
             raise error
-        found = by_job([*outcome[0].result, *find_in_run_dir(self.settings.run_dir)])
+        found = by_job([*outcome[0].result, *self.of_components(), *find_in_run_dir(self.settings.run_dir)])
         return tuple(left for left in found if slug in {"", left.slug})
+
+    def of_components(self) -> tuple[Found, ...]:
+        """What the site's components have here; one that does not say is a trouble, and no hindrance."""
+        if not self.settings.switched_on():
+            return ()
+        from nornir_torque_vm.components.running import find
+
+        names, self.silent = find(self.engine, self.inventory())
+        return tuple(of_components(names))
 
     def inventory(self) -> Inventory:
         """This node alone, through its own libvirt."""
@@ -232,8 +251,10 @@ class Reaper:
         if not verdict.over:
             return Case(left, Fate.KEPT, verdict.reason)
         for job_id in job_ids:
-            if left.guests:
-                report = self.engine.destroy([self.node], job_id, self.inventory(), domains=left.guests)
+            if left.guests or self.settings.switched_on():
+                report = self.engine.destroy(
+                    [self.node], job_id, self.inventory(), tags=left.tags or None, domains=left.guests
+                )
                 if not report.ok:
                     return Case(left, Fate.FAILED, "; ".join(report.sentences()), int(cli_exit(report)))
         release_leases(dict.fromkeys(left.macs, ""), self.settings, self.deadline)

@@ -14,6 +14,7 @@ from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
 
 if TYPE_CHECKING:
+    from nornir_torque_vm.components.devices import Extras, NetworkFunction, SharedMemory
     from nornir_torque_vm.config.settings import Settings
 
 TEMPLATE = "domain.xml.j2"
@@ -52,6 +53,30 @@ def placement_texts(placement: Placement | None) -> PlacementTexts:
         emulator=cpus_text(placement.emulator),
         cells=cpus_text(placement.cells),
         memory=placement.memory or "",
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExtrasTexts:
+    """What components add, as the template writes it; empty where there is nothing to write."""
+
+    iothreads: str = ""
+    """Processors of the thread for the disks."""
+    shared_memory: tuple[SharedMemory, ...] = ()
+    network_functions: tuple[NetworkFunction, ...] = ()
+    emulator_arguments: tuple[str, ...] = ()
+
+
+def extras_texts(extras: Extras | None) -> ExtrasTexts:
+    """Return the texts of what components add to a guest."""
+    if extras is None:
+        return ExtrasTexts()
+    arguments = (("-device", device.argument) for device in extras.emulator_devices)
+    return ExtrasTexts(
+        iothreads=cpus_text(extras.iothreads),
+        shared_memory=extras.shared_memory,
+        network_functions=extras.network_functions,
+        emulator_arguments=tuple(argument for pair in arguments for argument in pair),
     )
 
 
@@ -96,6 +121,7 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         network_filter=settings.network_filter if shape.domain_type in CPU_MODES else "",
         fixed=getattr(guest, "static", None),
         placement=placement_texts(guest.placement),
+        extras=extras_texts(guest.extras),
         owner=plan.job.owner,
         user_files=plan.user_files,
         # What comes by NFS is no device.

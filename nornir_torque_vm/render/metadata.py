@@ -50,7 +50,7 @@ def job_element(job: Job, guest: Guest) -> str:
     if guest.shape.ramdisk:
         values[RAMDISK] = str(guest.shape.ramdisk)
     if guest.placement is not None and guest.placement.exclusive:
-        values[HELD] = cpus_text(guest.placement.cpus)
+        values[HELD] = cpus_text({*guest.placement.cpus, *guest.placement.kept})
     if guest.static is not None:
         values[ADDRESS] = guest.static.text
     attributes = " ".join(f'{name}="{xml(value)}"' for name, value in values.items())

@@ -64,6 +64,19 @@ def of_names(job_id: str, domains: Collection[str], attempt: int | None = None) 
     return dataclasses.replace(of_job_id(job_id, attempt), domain=pattern)
 
 
+def is_of_job(name: str, job_id: str, tags: Collection[str] | None = None) -> bool:
+    """Whether what a component has, called after the tag of its attempt, belongs to a job.
+
+    A tag does not tell the server: one job of two servers with one number is as good as the other here.
+
+    :param tags: of the attempts that are meant; any by default.
+    :raises InventoryError: not a job id.
+    """
+    if tags is not None:
+        return any(name == tag or name.startswith(f"{tag}-") for tag in tags)
+    return re.match(rf"tvm-{re.escape(job_slug(job_id))}-a\d+-[0-9a-f]{{8}}(?![0-9a-z])", name) is not None
+
+
 def volumes_of(chosen: Selection, names: Iterable[str], keep: Collection[str]) -> list[str]:
     """Those of a node's volumes that belong to the selection and to no domain that stays.
 

@@ -10,13 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm import identity
+from nornir_torque_vm import identity, model
+from nornir_torque_vm.components.base import Part
+from nornir_torque_vm.components.devices import Extras
 from nornir_torque_vm.config.kinds import Hosts
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame, InventoryError, RequestError, StateError
 from nornir_torque_vm.model import Distro, Image, Job, Node, Owner, Plan, Shape
 from nornir_torque_vm.plan import make_plan, plan_from_json, plan_to_json
 from nornir_torque_vm.request import Request
+
+vars(model).update(Part=Part, Extras=Extras)  # for hypothesis: the model knows them in its annotations only
 
 MiB, GiB = 1 << 20, 1 << 30
 OWNER = Owner("alice", 2001, 2001, "users", "/home/alice", groups=(("chem", 3000), ("gpu", 3001)))
@@ -152,7 +156,7 @@ def test_the_json_form_is_an_interface() -> None:
     assert text.startswith('{\n "version": 1,\n "job": {\n')
     assert text.endswith("}\n")
     assert list(json.loads(text)) == [
-        "version", "job", "nodes", "guests", "image", "user_files", "user_dirs",
+        "version", "job", "nodes", "guests", "image", "user_files", "user_dirs", "components",
     ]  # fmt: skip
 
 

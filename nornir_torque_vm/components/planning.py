@@ -1,0 +1,40 @@
+"""What components make of a job's plan: which it has, where, and what they change. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nornir_torque_vm.components.base import Component, Kept, Part
+from nornir_torque_vm.components.loading import load, load_all
+from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.model import Node, Plan
+from nornir_torque_vm.request import Request
+
+
+def parts_of(request: Request, settings: Settings, nodes: Sequence[Node]) -> tuple[Part, ...]:
+    """Which components a job has on which of its nodes.
+
+    :raises SettingsError: a component that is switched on cannot be loaded.
+    """
+    found = ((one, _where(one, request, settings, nodes)) for one in load_all(settings))
+    return tuple(Part(one.name, names) for one, names in found if names)
+
+
+def kept_on(node: str, parts: Sequence[Part], request: Request, settings: Settings) -> Kept:
+    """How many processors of the job's share its components want on a node, all together."""
+    wishes = [load(part.name, settings).kept(request, settings) for part in parts if node in part.nodes]
+    return Kept(sum(wish.least for wish in wishes), sum(wish.most for wish in wishes))
+
+
+def adjusted(plan: Plan, request: Request, settings: Settings) -> Plan:
+    """The plan as its components change it, one after the other.
+
+    :raises RequestError: a component refuses what the user asked of it.
+    """
+    for part in plan.components:
+        plan = load(part.name, settings).adjust(plan, request, settings)
+    return plan
+
+
+def _where(one: Component, request: Request, settings: Settings, nodes: Sequence[Node]) -> tuple[str, ...]:
+    return tuple(node.name for node in nodes if one.wanted(request, settings, node))
