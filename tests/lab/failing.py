@@ -151,6 +151,22 @@ def begins(phase: str, where: str) -> Callable[[dict[str, object]], bool]:
     return wanted
 
 
+@contextlib.contextmanager
+def covered(lab: Lab, node: str, directory: str, size: str = "64k") -> Iterator[Callable[[], None]]:
+    """Yields what hides a directory of a node behind an empty file system, as its unmounting would."""
+    done: list[None] = []
+
+    def cover() -> None:
+        shell(lab, node, f"mount -t tmpfs -o mode=0711,size={size} tmpfs {directory}")
+        done.append(None)
+
+    try:
+        yield cover
+    finally:
+        for _ in done:
+            shell(lab, node, f"umount {directory}")
+
+
 def domains(lab: Lab, node: str) -> list[str]:
     """Names of all domains on a node."""
     return shell(lab, node, f"{VIRSH} list --all --name").split()

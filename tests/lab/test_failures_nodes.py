@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from driving import SMALL, Job, history, leftovers, settings, shell
-from failing import BUSY_MACHINE, Bystander, Daemon, begins, reap, watch
+from failing import BUSY_MACHINE, Bystander, Daemon, begins, covered, reap, watch
 
 from nornir_torque_vm.driver.session import Ended
 from nornir_torque_vm.exitcodes import RunExit
@@ -36,22 +35,6 @@ def swept(lab: Lab, bystander: Bystander) -> Iterator[None]:
     """A test that fails must not make the next one fail."""
     yield
     bystander.sweep()
-
-
-@contextlib.contextmanager
-def covered(lab: Lab, node: str, directory: str, size: str = "64k") -> Iterator[Callable[[], None]]:
-    """Yields what hides a directory of a node behind an empty file system, as its unmounting would."""
-    done: list[None] = []
-
-    def cover() -> None:
-        shell(lab, node, f"mount -t tmpfs -o mode=0711,size={size} tmpfs {directory}")
-        done.append(None)
-
-    try:
-        yield cover
-    finally:
-        for _ in done:
-            shell(lab, node, f"umount {directory}")
 
 
 def test_a_pool_that_is_not_mounted_on_the_first_node_is_the_sites_fault(
