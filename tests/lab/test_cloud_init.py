@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from render_kit import IMAGE, keys_for, legal, plan_of
 
 from nornir_torque_vm.config.settings import Settings
-from nornir_torque_vm.model import Distro, Owner
+from nornir_torque_vm.model import Distro, Owner, StaticAddress
+from nornir_torque_vm.render.cloudinit.network import network_config
 from nornir_torque_vm.render.cloudinit.seed import seed_files
 
 pytestmark = [
@@ -29,6 +30,8 @@ SYSTEMS = [
     ("sysconfig", "rhel"), ("network-manager", "rhel"), ("sysconfig", "centos"),
 ]  # fmt: skip
 """Renderers of network-config, on systems that use them."""
+
+ASKS_DHCP = ("DHCP=ipv4", "dhcp4: true", "BOOTPROTO=dhcp", "inet dhcp", "method=auto")
 
 
 @pytest.fixture(scope="module")
@@ -77,22 +80,31 @@ def test_network_config_becomes_the_systems_own_files(
     files = seed_files(plan, plan.guests[0], keys_for(), "", site)
     written = "\n".join(cloud_init.files(files["network-config"], renderer, distro).values())
     assert plan.guests[0].mac in written.lower()
-    assert any(
-        word in written for word in ("DHCP=ipv4", "dhcp4: true", "BOOTPROTO=dhcp", "inet dhcp", "method=auto")
-    )
+    assert any(word in written for word in ASKS_DHCP)
 
 
 @pytest.mark.parametrize(("renderer", "distro"), SYSTEMS)
 def test_name_servers_reach_each_system_that_asks_cloud_init_for_them(
     cloud_init: CloudInit, renderer: str, distro: str
 ) -> None:
-    """NetworkManager is told nothing by this cloud-init, and told by our own program; see resolver.sh."""
+    """NetworkManager is told nothing, with DHCP, by this cloud-init, and told by our own program; see resolver.sh."""
     site = Settings(name_server=("10.0.0.53", "10.0.0.54"), search_domain="site.example")
     plan = plan_of()
     config = seed_files(plan, plan.guests[0], keys_for(), "", site)["network-config"]
     written = "\n".join(cloud_init.files(config, renderer, distro).values())
     told = all(word in written for word in ("10.0.0.53", "10.0.0.54", "site.example"))
     assert told == (renderer != "network-manager")
+
+
+@pytest.mark.parametrize(("renderer", "distro"), SYSTEMS)
+def test_a_planned_address_reaches_each_system(cloud_init: CloudInit, renderer: str, distro: str) -> None:
+    """With its router; none of them asks DHCP then."""
+    static = StaticAddress("10.89.0.65", 24, "10.89.0.1")
+    guest = dataclasses.replace(plan_of().guests[0], static=static)
+    config = network_config(guest, Settings(name_server=("10.0.0.53",)))
+    written = "\n".join(cloud_init.files(config, renderer, distro).values())
+    assert all(word in written for word in ("10.89.0.65", "10.89.0.1", "10.0.0.53"))
+    assert not any(word in written for word in ASKS_DHCP)
 
 
 @pytest.mark.parametrize(

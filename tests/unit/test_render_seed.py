@@ -21,7 +21,7 @@ from render_kit import cpu_seconds, illegal, keys_for, legal, owned_by, plan_of
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.model import Distro, Owner, Plan
+from nornir_torque_vm.model import Distro, Owner, Plan, StaticAddress
 from nornir_torque_vm.render.cloudinit.iso import seed_iso
 from nornir_torque_vm.render.cloudinit.network import network_config
 from nornir_torque_vm.render.cloudinit.programs import program
@@ -160,6 +160,19 @@ def test_network_config_finds_the_card_by_its_address_and_asks_dhcp() -> None:
     expected = {"match": {"macaddress": "02:00:00:00:00:00"}, "set-name": "eth0", "dhcp4": True}
     found = json.loads(network_config(plan_of().guests[0], SETTINGS))
     assert found == {"version": 2, "ethernets": {"eth0": expected}}
+
+
+def test_a_planned_address_is_stated_and_dhcp_is_not_asked() -> None:
+    """With the router, if the site has one; name servers are the site's anyway."""
+    guest = dataclasses.replace(plan_of().guests[0], static=StaticAddress("10.89.0.65", 24, "10.89.0.1"))
+    card = json.loads(network_config(guest, Settings(name_server=("10.0.0.53",))))["ethernets"]["eth0"]
+    assert card == {
+        "match": {"macaddress": guest.mac}, "set-name": "eth0", "dhcp4": False,
+        "addresses": ["10.89.0.65/24"], "routes": [{"to": "0.0.0.0/0", "via": "10.89.0.1"}],
+        "nameservers": {"addresses": ["10.0.0.53"]},
+    }  # fmt: skip
+    alone = dataclasses.replace(guest, static=StaticAddress("10.89.0.65", 24))
+    assert "routes" not in json.loads(network_config(alone, SETTINGS))["ethernets"]["eth0"]
 
 
 def test_meta_data_names_an_instance_that_never_was() -> None:

@@ -13,17 +13,29 @@ if TYPE_CHECKING:
 
 
 def network_config(guest: Guest, settings: Settings) -> str:
-    """Return ``network-config`` (version 2): the card with our MAC address is ``eth0`` and asks DHCP.
+    """Return ``network-config`` (version 2): the card with our MAC address is ``eth0``.
+
+    It has the guest's planned address, or asks DHCP.
 
     :raises RequestError: a value that JSON and YAML cannot both hold.
     """
     # The name is set because cloud-init writes it into the files of distributions that know no match.
-    card: dict[str, Any] = {"match": {"macaddress": guest.mac}, "set-name": "eth0", "dhcp4": True}
-    if settings.name_server:
+    card: dict[str, Any] = {"match": {"macaddress": guest.mac}, "set-name": "eth0", **_address(guest)}
+    if settings.name_server and guest.static is None:
         card["dhcp4-overrides"] = {"use-dns": False}
     if names := name_servers(settings):
         card["nameservers"] = names
     return json_line({"version": 2, "ethernets": {"eth0": card}}) + "\n"
+
+
+def _address(guest: Guest) -> dict[str, Any]:
+    if guest.static is None:
+        return {"dhcp4": True}
+    card: dict[str, Any] = {"dhcp4": False, "addresses": [guest.static.text]}
+    if guest.static.gateway:
+        # Not gateway4, which netplan is giving up.
+        card["routes"] = [{"to": "0.0.0.0/0", "via": guest.static.gateway}]
+    return card
 
 
 def name_servers(settings: Settings) -> dict[str, list[str]]:
