@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 
+import libvirt
 import pytest
 from driving import SMALL, Job, history, leftovers, settings, shell
 from failing import BUSY_MACHINE, Bystander, Daemon, begins, covered, reap, watch
 
+from nornir_torque_vm.connections.virconnect import library
 from nornir_torque_vm.driver.session import Ended
 from nornir_torque_vm.exitcodes import RunExit
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.lab.spec import POOL
+from nornir_torque_vm.render.metadata import HELD, METADATA_URI
 
 pytestmark = pytest.mark.lab
 
 HOOKS = {"timeout": BUSY_MACHINE, "teardown_margin": 6.0, "requeue_pause": 0}
 VOLUMES = "/var/lib/torque-vm/volumes"
+TORQUE = "/var/tmp/torque"
+LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE
 
 
 @pytest.fixture(scope="module")
@@ -112,32 +119,78 @@ def check(lab: Lab, job: Job, ended: Ended, phase: str, words: str) -> None:
     assert hosts == {job.guest(0): "changed", job.guest(1): "failed"}
 
 
-def full_of_guests(lab: Lab) -> dict[str, int]:
+@contextlib.contextmanager
+def full_of_guests(_lab: Lab, _other: Bystander) -> Iterator[dict[str, object]]:
     """The other job has the only place of each node."""
-    return {"max_vms_per_node": 1}
+    yield {"max_vms_per_node": 1}
 
 
-def full_of_memory(lab: Lab) -> dict[str, int]:
+@contextlib.contextmanager
+def full_of_memory(lab: Lab, _other: Bystander) -> Iterator[dict[str, object]]:
     """The nodes have memory for one guest of a job, not for that and the other job's."""
     kibibytes = int(shell(lab, "node1", "virsh nodeinfo | awk '/Memory size/ {print $3}'"))
-    return {"host_os_ram_mb": kibibytes // 1024 - 300}
+    yield {"host_os_ram_mb": kibibytes // 1024 - 300}
 
 
-@pytest.mark.parametrize("full", [full_of_guests, full_of_memory])
+@contextlib.contextmanager
+def full_of_processors(lab: Lab, other: Bystander) -> Iterator[dict[str, object]]:
+    """The server gives the job slots whose processors the other job's guest still holds, as libvirt says."""
+    answers = {
+        "qstat": "<Data><Job><Job_Id>$3</Job_Id><exec_host>node1/0-1+node2/0-1</exec_host></Job></Data>",
+        "pbsnodes": "<Data>"
+        + "".join(f"<Node><name>{node}</name><state>free</state><np>2</np></Node>" for node in lab.node_names)
+        + "</Data>",
+    }
+    folder = lab.root("node1") / TORQUE[1:]
+    folder.mkdir()
+    for name, text in answers.items():
+        (folder / name).write_text(f"#!/bin/sh\ncat <<END\n{text}\nEND\n")
+        (folder / name).chmod(0o755)
+    socket = lab.root("node1") / "run/libvirt/libvirt-sock"
+    conn = library().open(f"qemu+unix:///system?socket={socket}")
+    domain = conn.lookupByName(other.domains["node1"])
+    element = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, METADATA_URI)
+
+    def tell(text: str) -> None:
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "tvm", METADATA_URI, LIVE)
+
+    try:
+        tell(element.replace("<job ", f'<job {HELD}="0" ', 1))
+        yield {"real_qsub_on_nodes": f"{TORQUE}/qsub"}
+    finally:
+        tell(element)
+        conn.close()
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    ("full", "words"),
+    [
+        (full_of_guests, "node node1: 1 guests are there and 1 more would exceed 1"),
+        (full_of_memory, "node node1: ram=192M is more than the 1"),
+        (full_of_processors, "node node1: guests of job 900.adhoc are on processors 0 still"),
+    ],
+)
 def test_a_node_that_is_full_makes_the_job_wait_without_a_fault(
-    lab: Lab, bystander: Bystander, full: Callable[[Lab], dict[str, int]]
+    lab: Lab,
+    bystander: Bystander,
+    full: Callable[[Lab, Bystander], contextlib.AbstractContextManager[dict[str, object]]],
+    words: str,
 ) -> None:
-    """Requeued after a pause as often as it takes: a job that has to wait is never given up."""
+    """Requeued after a pause as often as it takes: a job that waits is never given up, no node blamed."""
     pause, starts = 2.0, 3
     job = Job(lab, "echo never", nodes=2, max_starts=starts)
+    hooks = {**HOOKS, "requeue_pause": pause, "max_requeues": 1, "offline_after": 1}
     began = time.monotonic()
-    with settings(lab, {**HOOKS, **full(lab), "requeue_pause": pause, "max_requeues": 1}, "node1"):
+    with full(lab, bystander) as changes, settings(lab, {**hooks, **changes}, "node1"):
         ended = job.run()
     assert time.monotonic() - began >= starts * pause
     assert (ended.outcome.fate, ended.outcome.starts) == ("requeue", starts)
     assert (ended.verdict["outcome"], ended.exit_code) == ("busy", RunExit.BUSY)
     assert (ended.verdict["hook_exit"], ended.verdict["refused"]) == (2, False)
-    assert ended.verdict["sentence"].startswith("node node1: ")
-    assert "try again when other jobs have ended" in ended.verdict["sentence"]
-    assert len(job.errors.splitlines()) == starts
+    sentence = ended.verdict["sentence"]
+    assert sentence.startswith(words)
+    assert "; try again when " in sentence
+    assert job.errors.splitlines() == [f"torque-vm: {sentence}"] * starts
+    assert list((lab.root("node1") / "var/log/torque-vm/nodes").glob("*")) == []
     bystander.untouched()
