@@ -25,6 +25,7 @@ NOTE = 'uname -n >>"$HOME/where-$PBS_JOBID"\n'
 """First line of scripts that must not run on a node; see :func:`hosts_noted`."""
 
 
+@contextlib.contextmanager
 def hooked(lab: Lab) -> Iterator[None]:
     """Hooks and job starter on all nodes for a while, as a site has them."""
     folders = {node: mom_priv(lab, node) for node in lab.node_names}
@@ -49,7 +50,7 @@ def vm_lab(submit_host: SubmitHost) -> Iterator[Lab]:
     In the end nothing of any job may be left.
     """
     lab = submit_host.lab
-    with contextlib.contextmanager(hooked)(lab), submit_host.filtered():
+    with hooked(lab), submit_host.filtered():
         yield lab
         eventually(lambda: leftovers(lab) == {}, ENDING_SECONDS)
         for node in lab.node_names:

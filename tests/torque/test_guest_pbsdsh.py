@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from torque_kit import configure_mom, output, qsub, restore_mom, wait_for_state
+from guest_jobs import hooked
+from torque_kit import output, qsub, wait_for_state
 
-from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.lab import Lab
-from nornir_torque_vm.lab.files import SPOOL
 from nornir_torque_vm.request import parse_request
 
 pytestmark = [pytest.mark.torque, pytest.mark.timeout(900)]
@@ -27,17 +26,8 @@ pbsdsh -u sh -c 'echo "$PBS_JOBID"' | sort -u
 @pytest.fixture
 def site(torque_lab: Lab) -> Iterator[Lab]:
     """The lab with our hooks and job starter."""
-    before = {}
-    try:
-        for node in torque_lab.node_names:
-            config = torque_lab.root(node) / SPOOL[1:] / "mom_priv/config"
-            before[node] = config.read_text()
-            deploy_hooks(torque_lab.root(node))
-            configure_mom(torque_lab, node)
+    with hooked(torque_lab):
         yield torque_lab
-    finally:
-        for node, text in before.items():
-            restore_mom(torque_lab, node, text)
 
 
 def test_pbsdsh_in_a_job_runs_in_its_guests(site: Lab) -> None:

@@ -31,6 +31,7 @@ from nornir_torque_vm.sitekit import hook_text
 
 __all__ = ["site"]
 
+CLEARED = ("its node check is content", "its faults are forgotten, its node check is content")
 pytestmark = pytest.mark.torque
 
 
@@ -179,7 +180,8 @@ def test_without_the_right_a_node_takes_itself_out_by_its_own_check(site: Lab) -
             delete(lab, job)
             wait_for_state(lab, job, seconds=SECONDS)
             clear = [sys.executable, "-I", "-m", "nornir_torque_vm.cli", "nodes", "--clear", node]
-            assert lab.run(node, clear).stdout == f"{node}: its node check is content\n"
+            # A start that failed after the word was written counts for itself.
+            assert lab.run(node, clear).stdout in {f"{node}: {said}\n" for said in CLEARED}
             eventually(lambda: node_state(lab, node) == "free", 60)
     finally:
         (folder / "node_check").unlink(missing_ok=True)

@@ -8,20 +8,18 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from guest_jobs import hooked
 from torque_kit import (
-    configure_mom,
     delete,
     eventually,
     output,
     qsub,
-    restore_mom,
     user_file,
     user_run,
     wait_for_state,
 )
 from torque_terminal import Terminal
 
-from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.lab import HEAD, Lab
 from nornir_torque_vm.lab.files import SPOOL
 from nornir_torque_vm.request import parse_request
@@ -35,18 +33,8 @@ BOOT = 120.0
 @pytest.fixture(scope="module")
 def site(torque_lab: Lab) -> Iterator[Lab]:
     """The lab with our hooks and job starter."""
-    before = {}
-    try:
-        for node in torque_lab.node_names:
-            config = torque_lab.root(node) / SPOOL[1:] / "mom_priv/config"
-            before[node] = config.read_text()
-            starter = deploy_hooks(torque_lab.root(node))
-            named = f"$job_starter {starter}" in config.read_text()
-            configure_mom(torque_lab, node, *([] if named else [f"$job_starter {starter}"]))
+    with hooked(torque_lab):
         yield torque_lab
-    finally:
-        for node, text in before.items():
-            restore_mom(torque_lab, node, text)
 
 
 def words(nodes: str, guests: int = 1) -> list[str]:

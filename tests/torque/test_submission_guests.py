@@ -7,13 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 from driving import leftovers
+from guest_jobs import hooked
 from submission_kit import PREFIX, SCRIPT, SubmitHost, submit_host, write_script
-from torque_kit import configure_mom, output, restore_mom, wait_for_state
+from torque_kit import output, wait_for_state
 from torque_terminal import Terminal
 
-from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.lab import Lab
-from nornir_torque_vm.lab.files import SPOOL
 
 __all__ = ["submit_host"]
 pytestmark = pytest.mark.torque
@@ -33,19 +32,8 @@ exit 37
 @pytest.fixture
 def hypervisors(torque_lab: Lab) -> Iterator[None]:
     """The nodes have hooks and a job starter, as a site has them."""
-    folders = {node: torque_lab.root(node) / SPOOL[1:] / "mom_priv" for node in torque_lab.node_names}
-    there = {node: {path.name for path in folder.iterdir()} for node, folder in folders.items()}
-    configs = {node: (folder / "config").read_text() for node, folder in folders.items()}
-    try:
-        for node, folder in folders.items():
-            line = f"$job_starter {deploy_hooks(torque_lab.root(node))}"
-            configure_mom(torque_lab, node, *([] if line in (folder / "config").read_text() else [line]))
+    with hooked(torque_lab):
         yield
-    finally:
-        for node, folder in folders.items():
-            restore_mom(torque_lab, node, configs[node])
-            for path in [path for path in folder.iterdir() if path.name not in there[node]]:
-                path.unlink()
 
 
 def typed_at(terminal: Terminal, line: str) -> str:
