@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +35,7 @@ def patient_torque_lab(lab_possible: None, micro: object) -> Iterator[Lab]:
     lab = Lab(f"test-{os.getpid()}-torque-mpi", nodes=2, torque=True, settings=settings)
     try:
         lab.up()
-        with contextlib.contextmanager(hooked)(lab):
+        with hooked(lab):
             yield lab
     finally:
         lab.down()
