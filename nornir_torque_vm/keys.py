@@ -75,7 +75,6 @@ KEYS = Table(
             "metadata",
             UserFile("the path of a cloud-init file"),
             "file with more cloud-init settings for the guests, as far as the site allows them",
-            pending="more cloud-init settings are not given to guests yet",
         ),
         Field(
             "disk",

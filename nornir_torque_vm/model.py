@@ -273,6 +273,8 @@ class Plan:
     user_files: UserFiles = UserFiles.NONE
     user_dirs: tuple[UserDir, ...] = ()
     components: tuple[Part, ...] = ()
+    added: str = ""
+    """Cloud-init settings the owner adds, as a JSON object; empty: none."""
 
     def on(self, node: str) -> tuple[Guest, ...]:
         """The guests on ``node``, by rank."""

@@ -214,6 +214,7 @@ def _plan(
     user_files: str,
     user_dirs: list[dict[str, Any]],
     components: list[dict[str, Any]],
+    added: str = "",
 ) -> Plan:
     """Build the values from what JSON holds; an unknown or missing key is a ``TypeError``."""
     owner = job["owner"]
@@ -237,6 +238,7 @@ def _plan(
         user_files=UserFiles(user_files),
         user_dirs=tuple(UserDir(**one) for one in user_dirs),
         components=tuple(_part(**one) for one in components),
+        added=added,
     )
 
 

@@ -8,15 +8,14 @@ from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.kinds import AbsPath, Bool, Choice, Text
 from nornir_torque_vm.config.listkinds import Many
 from nornir_torque_vm.config.machine import MachineSettings
-from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.nodefile import HOST_PATTERN
 
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _ADDRESS = rf"{_BYTE}(?:\.{_BYTE}){{3}}|(?=.*:)[0-9a-fA-F:]{{2,39}}"
 _DIRECTORY = r"(/(?!\.\.?(?:/|=|$))[^/\s,=\0-\x1f\x7f]+)+"
 """As in ``work_dirs``."""
-PACKAGE = r"[A-Za-z0-9][A-Za-z0-9+._@-]{0,99}"
-"""A package by its name alone: a path would be a file, and a user's file must not become root's."""
+PACKAGE = r"[A-Za-z0-9](?:[A-Za-z0-9+._-]{0,98}[A-Za-z0-9+_])?(?<!\.deb)(?<!\.rpm)"
+"""A package by its name alone: a file's could be a user's own, and apt removes what has a dash at its end."""
 SAFE_KEYS = ("locale", "packages", "timezone")
 """Keys of cloud-init that make nobody root, with the values that nodes let through."""
 ROOT_KEYS = ("bootcmd", "runcmd", "write_files")
@@ -61,14 +60,12 @@ class CloudInitSettings(MachineSettings):
         AbsPath(empty=True),
         "",
         "file with more cloud-init settings for all guests, root's alone; empty: none",
-        pending=KEYS["metadata"].pending,
     )
     metadata_keys: tuple[str, ...] = setting(
         Many(Choice({key: key for key in (*SAFE_KEYS, *ROOT_KEYS)})),
         ("locale", "timezone"),
         "settings of cloud-init that users may add with metadata; with bootcmd, runcmd or write_files they "
         "are root in their guests, and get no files by nfs or virtiofs",
-        pending=KEYS["metadata"].pending,
     )
 
     def packages_of(self, family: str) -> tuple[str, ...]:

@@ -13,10 +13,12 @@ from nornir_torque_vm.guestscripts.script import GuestScript, in_order
 from nornir_torque_vm.hooks.guestscripts import keep_said
 from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.slots import floating, pins_of, with_slots
+from nornir_torque_vm.hooks.usermetadata import metadata_of
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.machine.shape import shape_of
 from nornir_torque_vm.model import Job, JobKeys, Node, NodeFacts, Plan, Shape
 from nornir_torque_vm.plan import make_plan
+from nornir_torque_vm.render.cloudinit.metadata import with_metadata
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.runstate.handover import HandOver
@@ -63,7 +65,9 @@ class Start:
         nodes, unknown = with_slots(nodes, self.job.id, self.settings, self.deadline)
         pins = pins_of(request, self.job.owner, self.deadline)
         scripts = scripts_of(request, self.settings, self.job.owner, image, self.deadline)
+        added = metadata_of(request, self.settings, self.job.owner, self.deadline)
         plan = make_plan(request, self.settings, self.job, nodes, image, facts, pins)
+        plan = with_metadata(plan, added)
         plan = addressed(plan, self.settings, facts, self.deadline, unknown)
         self.beside += floating(plan, unknown)
         keys = make_job_keys([guest.name for guest in plan.guests])

@@ -11,6 +11,7 @@ from nornir_torque_vm.inventory.hostdata import guest_of, keys_of, plan_of, sett
 from nornir_torque_vm.model import Guest
 from nornir_torque_vm.render.cloudinit.iso import seed_iso
 from nornir_torque_vm.render.cloudinit.seed import seed_files
+from nornir_torque_vm.render.cloudinit.sitefile import site_metadata
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, disk_storage_of, storage_of, where
 from nornir_torque_vm.tasks.node_address import node_address
 from nornir_torque_vm.tasks.volumes import overlay_name, seed_name
@@ -42,6 +43,7 @@ def prepare_image(task: Task, dry_run: bool | None = None) -> Result:
     Raises:
         StorageError: no space, or the node's storage cannot be used
         HypervisorError: libvirt refuses or cannot be reached
+        SettingsError: the site's own cloud-init settings cannot be used
         DeadlineExceeded: the time is up
     """
     host, guest, plan, settings = task.host, guest_of(task.host), plan_of(task.host), settings_of(task.host)
@@ -51,7 +53,8 @@ def prepare_image(task: Task, dry_run: bool | None = None) -> Result:
     if _exists(task, guest):
         return Result(host=host, result=found, changed=False)
     if not task.is_dry_run(dry_run):
-        files = seed_files(plan, guest, keys_of(host), node_address(host), settings)
+        site = site_metadata(settings.metadata_file)
+        files = seed_files(plan, guest, keys_of(host), node_address(host), settings, site)
         disks.overlay(overlay, plan.image, guest.shape.ramdisk)  # each checks the deadline before it writes
         storage.put(seed, seed_iso(files))
     return Result(host=host, result=found, changed=True)

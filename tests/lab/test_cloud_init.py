@@ -87,7 +87,7 @@ def test_network_config_becomes_the_systems_own_files(
 def test_name_servers_reach_each_system_that_asks_cloud_init_for_them(
     cloud_init: CloudInit, renderer: str, distro: str
 ) -> None:
-    """NetworkManager is told nothing, with DHCP, by this cloud-init, and told by our own program; see resolver.sh."""
+    """NetworkManager is told nothing with DHCP, but by our own program; see resolver.sh."""
     site = Settings(name_server=("10.0.0.53", "10.0.0.54"), search_domain="site.example")
     plan = plan_of()
     config = seed_files(plan, plan.guests[0], keys_for(), "", site)["network-config"]

@@ -132,7 +132,7 @@ def test_keys_that_nodes_do_not_act_on_yet_say_so() -> None:
     """Nobody shall wonder why a key has no effect."""
     assert [field.name for field in KEYS if not field.pending] == [
         "img", "distro", "arch", "ram", "vcpus", "vms_per_node", "vcpu_pinning", "vm_prologue",
-        "vm_epilogue", "fs_type",
+        "vm_epilogue", "metadata", "fs_type",
         "hypervisor",
     ]  # fmt: skip
 

@@ -50,7 +50,7 @@ def search_domain(settings: Settings) -> str:
 
 
 def resolver_command(settings: Settings) -> list[str] | None:
-    """Return the command that sees to a guest's ``resolv.conf`` once the network is up; None: nothing to do."""
+    """Return the command that sees to a guest's ``resolv.conf``, with its network up; None: nothing to do."""
     if not name_servers(settings):
         return None
     return ["sh", "-c", program("resolver"), "sh", search_domain(settings), *settings.name_server]

@@ -6,10 +6,12 @@ YAML parser can read it. The seed holds the guest's private host key: keep it fr
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from nornir_torque_vm.model import Guest, JobKeys, Plan
+from nornir_torque_vm.model import Distro, Guest, JobKeys, Plan
 from nornir_torque_vm.render.cloudinit.network import network_config
+from nornir_torque_vm.render.cloudinit.osv import osv_user_data
 from nornir_torque_vm.render.cloudinit.userdata import user_data
 from nornir_torque_vm.render.encode import json_line
 
@@ -18,15 +20,23 @@ if TYPE_CHECKING:
 
 
 def seed_files(
-    plan: Plan, guest: Guest, keys: JobKeys, node_address: str, settings: Settings
+    plan: Plan,
+    guest: Guest,
+    keys: JobKeys,
+    node_address: str,
+    settings: Settings,
+    site: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
     """Return the files of the guest's seed by name, for :func:`seed_iso`; parameters as in :func:`user_data`.
 
     :raises RequestError: a value that JSON and YAML cannot both hold.
+    :raises SettingsError: like :func:`user_data`.
     """
+    if plan.image.distro is Distro.OSV:
+        return {"meta-data": meta_data(guest), "user-data": osv_user_data(plan, guest, settings)}
     return {
         "meta-data": meta_data(guest),
-        "user-data": user_data(plan, guest, keys, node_address, settings),
+        "user-data": user_data(plan, guest, keys, node_address, settings, site),
         "network-config": network_config(guest, settings),
     }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nornir_torque_vm.model import Guest, JobKeys, Owner, Plan
 from nornir_torque_vm.render.cloudinit.accounts import accounts_command, users
+from nornir_torque_vm.render.cloudinit.metadata import added_in, merged
 from nornir_torque_vm.render.cloudinit.network import resolver_command
 from nornir_torque_vm.render.encode import json_line
 
@@ -21,13 +22,23 @@ _GREET = (
 guest (measured). bash helps where there is no ping: any packet will do."""
 
 
-def user_data(plan: Plan, guest: Guest, keys: JobKeys, node_address: str, settings: Settings) -> str:
+def user_data(
+    plan: Plan,
+    guest: Guest,
+    keys: JobKeys,
+    node_address: str,
+    settings: Settings,
+    site: Mapping[str, Any] | None = None,
+) -> str:
     """Return ``user-data``: the job owner's account, who may log in, the guest's host key, and more.
 
     :param node_address: IPv4 address of the guest's node, which the guest pings at boot; may be empty.
+    :param site: what the site's own file adds.
     :raises RequestError: a value that JSON and YAML cannot both hold.
+    :raises SettingsError: the site's file sets what is ours to set.
     """
-    return f"#cloud-config\n{json_line(own_keys(plan, guest, keys, node_address, settings))}\n"
+    own = own_keys(plan, guest, keys, node_address, settings)
+    return f"#cloud-config\n{json_line(merged(own, site or {}, added_in(plan)))}\n"
 
 
 def own_keys(
