@@ -24,6 +24,8 @@ GUEST_PATH = "/usr/local/bin:/usr/bin:/bin"
 """Appended to the job's PATH: the guest's own programs stay reachable."""
 HOSTFILES = ("OMPI_MCA_orte_default_hostfile", "PRTE_MCA_prte_default_hostfile")
 """By which Open MPI (up to 4, and from 5) finds the nodefile; others look for PBS_NODEFILE themselves."""
+STANDARD_GUEST = "SLG"
+"""What ``DISTRO`` tells a job in a guest of Debian's or Red Hat's family: vTorque's name for it."""
 _SSHD = ("SSH_CLIENT", "SSH_CONNECTION", "SSH_TTY", "SSH_PUBKEYINFO", "SSH_ORIGINAL_COMMAND")
 """What a guest's sshd adds to the environment, and no job on a node has."""
 _OF_DISPLAY = ("DISPLAY", "XAUTHORITY")
@@ -186,6 +188,7 @@ def job_environment(environment: Mapping[str, str], guests: Mapping[str, int]) -
     """The environment of the job inside the guests, from the one the MOM gave its starter."""
     given = {name: value for name, value in environment.items() if name not in NOT_PASSED_ON}
     given["PATH"] = ":".join(filter(None, [environment.get("PATH", ""), GUEST_PATH]))
+    given["DISTRO"] = STANDARD_GUEST
     given["PBS_NP"] = str(sum(guests.values()))
     given["PBS_NUM_NODES"] = str(len(guests))
     given["PBS_NUM_PPN"] = str(next(iter(guests.values()), 0))

@@ -303,6 +303,11 @@ def test_the_jobs_counts_are_those_of_its_guests() -> None:
     assert not {"HOME", "TMPDIR"} & set(found)
 
 
+def test_the_job_is_told_what_sort_of_guest_it_is_in() -> None:
+    """Whatever the submitting shell had by that name."""
+    assert job_environment({"DISTRO": "mine"}, {"a": 1})["DISTRO"] == "SLG"
+
+
 def test_open_mpi_finds_the_nodefile_unless_the_user_knows_better() -> None:
     """Debian's knows nothing of TORQUE, and would start all ranks where it is."""
     guests = {"a": 1, "b": 1}

@@ -79,8 +79,8 @@ function __torque_vm_keys
     printf '%s\t%s\n' iocm_min_cores 'processors kept for input and output at least'
     printf '%s\t%s\n' iocm_max_cores 'processors kept for input and output at most'
     printf '%s\t%s\n' vrdma 'whether guests get a device for remote memory access'
-    printf '%s\t%s\n' unclot 'whether the guests of a node share memory for communication (OSv)'
-    printf '%s\t%s\n' unclot_shmem 'size of that shared memory'
+    printf '%s\t%s\n' unclot 'whether the guests of a node share memory for communication'
+    printf '%s\t%s\n' unclot_shmem 'size of that shared memory; rounded up to a power of two'
 end
 
 complete -c vsub -o vm -x -a '(__torque_vm_request)' -d 'run the job in virtual machines'
