@@ -71,14 +71,21 @@ def read_catalogue(pool: str) -> Mapping[str, Entry]:
         raise _bad(path, f"it is not JSON of the form {{name: {{field: value}}}} ({error})") from None
 
 
+def read_entry(stated: Mapping[str, object]) -> dict[str, Any]:
+    """Return the fields of an :class:`Entry` as they are given: by name, in the catalogue's words.
+
+    :raises ImageError: an unknown name or a bad value.
+    """
+    return dict(_FIELDS.read(field, raw) for field, raw in stated.items())
+
+
 def _entries(content: bytes) -> dict[str, Entry]:
     import json
 
     entries: dict[str, Entry] = {}
     for name, stated in json.loads(content).items():
         _NAMES.read("name", name)
-        values: dict[str, Any] = dict(_FIELDS.read(field, raw) for field, raw in stated.items())
-        entries[name] = Entry(**values)
+        entries[name] = Entry(**read_entry(stated))
     return entries
 
 

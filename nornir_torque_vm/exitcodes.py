@@ -67,6 +67,19 @@ class CliExit(enum.IntEnum):
     UNREACHABLE = 5
 
 
+class ImageExit(enum.IntEnum):
+    """Exit codes of ``torque-vm image``: the administrators' own, and more."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    LATE = 3
+    NOTHING = 4
+    REFUSED = 6
+    DIFFERS = 7
+    NEEDED = 8
+
+
 class RunExit(enum.IntEnum):
     """Exit codes of ``torque-vm run`` and the job starter for what is not the job's own doing."""
 

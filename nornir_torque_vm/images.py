@@ -57,6 +57,8 @@ def image_for(request: Request, settings: Settings) -> Image:
             error.blame = Blame.SITE
         raise
     distro, _teller = family_of(name, request, settings)
+    if distro is Distro.OSV and not settings.allow_osv:
+        raise RequestError("this site runs no guests of OSv", hint="choose another image, or ask the site")
     return dataclasses.replace(image, distro=distro)
 
 
@@ -79,14 +81,7 @@ def open_image(pool: str, name: str, catalogue: Mapping[str, Entry] | None = Non
     :raises ImageError: with cause and cure; the site's fault when the pool itself cannot be read.
     """
     subject = f"image {show(name)}"
-    try:
-        pool_fd = os.open(pool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ImageError(
-            f"the image pool {pool} cannot be read: {error.strerror}",
-            hint="create it or correct image_pool in the settings",
-            blame=Blame.SITE,
-        ) from error
+    pool_fd = open_pool(pool)
     try:
         entries = read_catalogue(pool) if catalogue is None else catalogue
         form = entries.get(name, Entry()).format
@@ -103,6 +98,21 @@ def open_image(pool: str, name: str, catalogue: Mapping[str, Entry] | None = Non
         distro=distro_of(name) or Distro.DEBIAN,
         backing=tuple(backing),
     )
+
+
+def open_pool(pool: str) -> int:
+    """Return a descriptor of the image pool.
+
+    :raises ImageError: there is no such directory; the site's fault.
+    """
+    try:
+        return os.open(pool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ImageError(
+            f"the image pool {pool} cannot be read: {error.strerror}",
+            hint="create it or correct image_pool in the settings",
+            blame=Blame.SITE,
+        ) from error
 
 
 def distro_of(name: str) -> Distro | None:

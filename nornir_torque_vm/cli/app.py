@@ -32,7 +32,10 @@ COMMANDS = {
     ),
     "guests": ("nornir_torque_vm.cli.guests", "List the guests that exist on nodes."),
     "health": ("nornir_torque_vm.cli.guests", "Check that running guests answer as they should."),
-    "image": ("nornir_torque_vm.cli.image", "Build and list guest images."),
+    "image": (
+        "nornir_torque_vm.cli.image",
+        "Look after the pool of images that jobs boot; build images for labs and tests.",
+    ),
     "install": (
         "nornir_torque_vm.cli.install",
         "Put the site kit in place on this host, by role, and take it away again.",

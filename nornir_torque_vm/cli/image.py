@@ -1,4 +1,4 @@
-"""``torque-vm image``: build the guest images of labs and tests, and see which are there."""
+"""``torque-vm image``: the site's pool of images, and building the guest images of labs and tests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from nornir_torque_vm.cli.pool import COMMANDS
 from nornir_torque_vm.cli.show import table
 from nornir_torque_vm.errors import ImageBuildError
 from nornir_torque_vm.guestimages import NAMES, build, describe
@@ -18,7 +19,24 @@ from nornir_torque_vm.lab.layout import cache_dir
 
 @click.group()
 def image() -> None:
-    """Build and list guest images."""
+    """Look after the pool of images that jobs boot; build images for labs and tests."""
+
+
+for pool_command in COMMANDS:
+    image.add_command(pool_command)
+
+
+def list_built(_context: click.Context, _option: click.Parameter, wanted: object) -> None:
+    """List the recipes and end."""
+    if wanted:
+        rows = [describe(name, cache_dir()) for name in NAMES]
+        if wanted == "json":
+            click.echo(json.dumps(rows, indent=1))
+        else:
+            sizes = [f"{row['size'] / 1e6:.1f} MB" if row["built"] else "not built" for row in rows]
+            cells = [(row["name"], size, row["path"]) for row, size in zip(rows, sizes, strict=True)]
+            click.echo(table(("image", "size", "path"), cells))
+        raise click.exceptions.Exit(0)
 
 
 @image.command(name="build")
@@ -30,6 +48,14 @@ def image() -> None:
     help="Put a copy here as well: a file, or a directory such as a site's image pool.",
 )
 @click.option("--quiet", is_flag=True, help="Say nothing on the way.")
+@click.option(
+    "--list", "listed", flag_value="table", is_eager=True, expose_value=False, callback=list_built,
+    help="List the images there are recipes for, and whether they are built.",
+)  # fmt: skip
+@click.option(
+    "--list-json", flag_value="json", is_eager=True, expose_value=False, callback=list_built,
+    help="The same for programs.",
+)  # fmt: skip
 def build_(names: tuple[str, ...], force: bool, output: Path | None, quiet: bool) -> None:
     """Build guest images where their recipe or a package of theirs changed, and print their paths.
 
@@ -40,21 +66,6 @@ def build_(names: tuple[str, ...], force: bool, output: Path | None, quiet: bool
     for name in names:
         path = build(name, cache_dir(), progress=None if quiet else tell, force=force)
         click.echo(copy(path, output) if output is not None else path)
-
-
-@image.command(name="list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_(as_json: bool) -> None:
-    """List the images there are recipes for, and whether they are built."""
-    rows = [describe(name, cache_dir()) for name in NAMES]
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    cells = [
-        (row["name"], f"{row['size'] / 1e6:.1f} MB" if row["built"] else "not built", row["path"])
-        for row in rows
-    ]
-    click.echo(table(("image", "size", "path"), cells))
 
 
 def tell(line: str) -> None:

@@ -15,7 +15,7 @@ import click
 import pytest
 
 from nornir_torque_vm.cli.app import COMMANDS, torque_vm
-from nornir_torque_vm.exitcodes import CliExit, HookExit, RunExit
+from nornir_torque_vm.exitcodes import CliExit, HookExit, ImageExit, RunExit
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -79,7 +79,7 @@ def test_the_demo_job_is_the_one_that_is_shown() -> None:
     assert shown == (ROOT / "wrapper" / "demo-job.sh").read_text().expandtabs(4)
 
 
-@pytest.mark.parametrize("codes", [HookExit, CliExit, RunExit])
+@pytest.mark.parametrize("codes", [HookExit, CliExit, ImageExit, RunExit])
 def test_exit_code_tables_are_complete(codes: type[enum.IntEnum]) -> None:
     """Each exit code has its row in docs/concepts.md, and no other code has one."""
     rows = section(ROOT / "docs" / "concepts.md", f"exit codes: {codes.__name__}")

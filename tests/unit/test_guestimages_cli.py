@@ -67,11 +67,11 @@ def test_wrong_usage_is_exit_code_two(arguments: list[str]) -> None:
 def test_the_list_says_what_is_built(cache: Path) -> None:
     """For people and for programs, with the same words."""
     (cache / "images/pool/debian.qcow2").unlink()
-    said = CliRunner().invoke(image.image, ["list"]).stdout.splitlines()
+    said = CliRunner().invoke(image.image, ["build", "--list"]).stdout.splitlines()
     assert [line.split()[:2] for line in said[1:]] == [
         ["micro", "2.0"], ["micro-files", "not"], ["debian", "not"],
     ]  # fmt: skip
-    rows = json.loads(CliRunner().invoke(image.image, ["list", "--json"]).stdout)
+    rows = json.loads(CliRunner().invoke(image.image, ["build", "--list-json"]).stdout)
     assert rows[0] == {
         "name": "micro",
         "path": f"{cache}/images/pool/micro.qcow2",
