@@ -161,13 +161,20 @@ class UserFiles(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class UserDir:
-    """A directory that guests have at the path it has on the nodes.
+    """A directory of the nodes that guests have, mostly at the same path.
 
     ``source`` is ``SERVER:/EXPORT`` for NFS, else the name under which the guest finds the device.
     """
 
     path: str
     source: str
+    elsewhere: str = ""
+    """Its path in guests, where that is another one: it is read-only there."""
+
+    @property
+    def at(self) -> str:
+        """Its path in guests."""
+        return self.elsewhere or self.path
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.config.settings import Settings
@@ -30,6 +30,9 @@ SITE_ROOT = Trust(frozenset(UserFiles), node_network=True)
 """For guests of the site's images: the user is not root there."""
 USER_ROOT = Trust(frozenset({UserFiles.NONE, UserFiles.NINE_P}), node_network=False)
 """For guests of the user's own image: the user is root there."""
+
+MOST_DEVICES = 17
+"""Directories that can be devices of a guest: the home and sixteen more, each in a slot of its bus."""
 
 
 def trust_in(image: Image) -> Trust:
@@ -55,9 +58,32 @@ def files_for(settings: Settings, owner: Owner, image: Image) -> tuple[UserFiles
             hint="boot an image of the site's",
         )
     paths = _outermost((_home(owner), *settings.work_dirs))
+    places = [(path, "") for path in paths] + _elsewhere(settings.software_dirs, paths)
     if kind is UserFiles.NFS:
-        return kind, tuple(UserDir(path, _nfs_source(path, settings.nfs_sources)) for path in paths)
-    return kind, tuple(UserDir(path, f"user{number}") for number, path in enumerate(paths))
+        sources = settings.nfs_sources
+        return kind, tuple(UserDir(path, _nfs_source(path, sources), other) for path, other in places)
+    if len(places) > MOST_DEVICES:
+        raise SettingsError(
+            f"guests would have {len(places)} directories of their node, and {MOST_DEVICES} are the most",
+            hint="shorten work_dirs or software_dirs",
+        )
+    return kind, tuple(UserDir(path, f"user{number}", other) for number, (path, other) in enumerate(places))
+
+
+
+def _elsewhere(pairs: Iterable[str], taken: Sequence[str]) -> list[tuple[str, str]]:
+    """Path on the nodes and in guests of directories that are elsewhere there, not over or below others."""
+    places: list[tuple[str, str]] = []
+    for pair in pairs:
+        path, _, other = pair.partition("=")
+        for there in (*taken, *(known for _, known in places)):
+            if f"{other}/".startswith(f"{there}/") or there.startswith(f"{other}/"):
+                raise SettingsError(
+                    f"software_dirs puts {show(path)} at {show(other)}, where guests have {show(there)}",
+                    hint="put it elsewhere",
+                )
+        places.append((path, other))
+    return places
 
 
 def _home(owner: Owner) -> str:

@@ -54,7 +54,6 @@ class CloudInitSettings(MachineSettings):
         (),
         "directories of the nodes that guests have at another path, read-only, such as /opt=/opt-hpc; "
         "they come as user_files says",
-        pending="guests do not have them yet",
     )
     metadata_file: str = setting(
         AbsPath(empty=True),

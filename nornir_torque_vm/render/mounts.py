@@ -90,7 +90,7 @@ mounted "$covered" || fail "the guest's keys cannot be laid over $home/.ssh, whi
 def mount_script(plan: Plan, options: str = "", servers: Mapping[str, str] | None = None) -> str:
     """Return a POSIX shell script that root runs in a guest: ``sh -s`` with it as standard input.
 
-    It mounts the plan's directories where the nodes have them, never setuid, without devices, and lays
+    It mounts the plan's directories where guests have them, never setuid, without devices, and lays
     the guest's own ``.ssh`` over the home's. Running it again changes nothing. On failure its last
     words on stderr are a sentence.
 
@@ -105,13 +105,13 @@ def mount_script(plan: Plan, options: str = "", servers: Mapping[str, str] | Non
     options = ",".join(filter(None, [options if nfs else _OPTIONS[plan.user_files], _ALWAYS]))
     lines = []
     for one in plan.user_dirs:
-        source, given = one.source, options
+        source, given = one.source, f"{options},ro" if one.elsewhere else options
         if nfs:
             # The kernel resolves no names, nor does busybox; and from version 4.1 on nobody calls back.
             name, _, export = one.source.partition(":")
             address = (servers or {})[name]
-            source, given = f"{address}:{export}", f"{options},addr={address},clientaddr=0.0.0.0"
-        lines.append(" ".join(["share", *map(word, (source, one.path, _as_mounted(one.path), given))]))
+            source, given = f"{address}:{export}", f"{given},addr={address},clientaddr=0.0.0.0"
+        lines.append(" ".join(["share", *map(word, (source, one.at, _as_mounted(one.at), given))]))
     values = {
         "user": owner.name,
         "uid": str(owner.uid),

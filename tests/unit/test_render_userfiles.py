@@ -108,6 +108,23 @@ def test_nfs_is_mounted_by_address_and_nothing_is_setuid() -> None:
         mount_script(plan, "vers=4.1", {})
 
 
+@pytest.mark.parametrize("kind", [UserFiles.NFS, UserFiles.NINE_P, UserFiles.VIRTIOFS])
+def test_what_is_elsewhere_in_guests_is_read_only_there(kind: UserFiles) -> None:
+    """With 9p for root in the guest too; libvirt 9 knows no such virtiofs."""
+    source = "filer:/sw" if kind is UserFiles.NFS else "user1"
+    plan = plan_with(kind, (UserDir("/home/alice", "filer:/h"), UserDir("/opt", source, "/opt-hpc")))
+    lines = mount_script(plan, "vers=4.1,rw", {"filer": "10.0.0.5"}).splitlines()
+    home, software = (shlex.split(line) for line in lines if line.startswith("share "))
+    assert software[2:4] == ["/opt-hpc", "/opt-hpc"]
+    assert ("ro" in software[4].split(","), "ro" in home[4].split(",")) == (True, False)
+    devices = list(domain(plan).iter("filesystem"))
+    assert [device.find("readonly") is not None for device in devices] == (
+        [] if kind is UserFiles.NFS else [False, kind is UserFiles.NINE_P]
+    )
+    if devices:
+        assert devices[1].find("source").get("dir") == "/opt"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("kind", [UserFiles.NINE_P, UserFiles.VIRTIOFS])
 def test_every_kind_is_mounted_without_setuid_and_devices(kind: UserFiles) -> None:
     """A setuid program would give its owner's rights to others in the guest."""

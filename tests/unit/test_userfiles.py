@@ -116,3 +116,37 @@ def test_a_directory_without_a_source_is_the_sites_to_mend() -> None:
     assert isinstance(caught.value, SettingsError)
     with pytest.raises(SettingsError):
         files_for(site(UserFiles.NFS, sources=("f:/x=/home/alicea",)), ALICE, IMAGE)
+
+
+def elsewhere(kind: UserFiles, *pairs: str, work: tuple[str, ...] = ("/work",)) -> tuple[UserDir, ...]:
+    settings = Settings(
+        user_files=kind, work_dirs=work, software_dirs=pairs, nfs_sources=(*SOURCES, "big:/sw=/opt")
+    )
+    return files_for(settings, ALICE, IMAGE)[1]
+
+
+def test_software_of_the_nodes_is_at_another_path_in_guests() -> None:
+    """They have an /opt of their own."""
+    assert elsewhere(UserFiles.NFS, "/opt=/opt-hpc", "/opt/x=/x")[2:] == (
+        UserDir("/opt", "big:/sw", "/opt-hpc"),
+        UserDir("/opt/x", "big:/sw/x", "/x"),
+    )
+    found = elsewhere(UserFiles.NINE_P, "/opt=/opt-hpc")
+    assert found[2] == UserDir("/opt", "user2", "/opt-hpc")
+    assert [one.at for one in found] == ["/home/alice", "/work", "/opt-hpc"]
+    assert elsewhere(UserFiles.NONE, "/opt=/opt-hpc") == ()
+
+
+@pytest.mark.parametrize("pairs", [["/opt=/work"], ["/opt=/work/x"], ["/opt=/home"], ["/a=/b", "/opt=/b/c"]])
+def test_software_covers_no_other_directory_and_lies_in_none(pairs: list[str]) -> None:
+    """A home would be gone, or a user could lead the mount elsewhere."""
+    with pytest.raises(SettingsError, match=r"software_dirs puts '/opt' at .*, where guests have "):
+        elsewhere(UserFiles.NINE_P, *pairs)
+
+
+def test_there_is_an_end_to_the_devices_of_a_guest() -> None:
+    """By NFS there is none."""
+    work = tuple(f"/w{number}" for number in range(15))
+    assert len(elsewhere(UserFiles.NINE_P, "/opt=/o", work=work)) == 17
+    with pytest.raises(SettingsError, match="18 directories of their node, and 17 are the most"):
+        elsewhere(UserFiles.VIRTIOFS, "/opt=/o", "/opt/x=/x", work=work)

@@ -36,7 +36,7 @@ def osv_user_data(plan: Plan, guest: Guest, settings: Settings) -> str:
         data["hostname"] = guest.name
     if plan.user_files is UserFiles.NFS:
         ids = f"uid={plan.job.owner.uid},gid={plan.job.owner.gid}"
-        data["mounts"] = [[one.source, one.path, "nfs", ids, "0", "0"] for one in plan.user_dirs]
+        data["mounts"] = [[one.source, one.at, "nfs", ids, "0", "0"] for one in plan.user_dirs]
     return json_line(data) + "\n"
 
 
