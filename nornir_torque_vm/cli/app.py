@@ -43,6 +43,10 @@ COMMANDS = {
     "job": ("nornir_torque_vm.cli.jobs", "Show all that is kept of one job."),
     "jobs": ("nornir_torque_vm.cli.jobs", "List what became of the jobs of this node."),
     "lab": ("nornir_torque_vm.cli.lab", "Bring a cluster in a box up and down, look at it, enter it."),
+    "metrics": (
+        "nornir_torque_vm.cli.metrics",
+        "Write what this node's guests use into a file for Prometheus.",
+    ),
     "nodes": (
         "nornir_torque_vm.cli.nodes",
         "List the nodes on which jobs failed by the site's fault; put them back.",

@@ -22,12 +22,17 @@ from nornir_torque_vm.install import mom, node_site
 from nornir_torque_vm.install.execution import carry_out
 from nornir_torque_vm.install.ground import closed_to_users
 from nornir_torque_vm.install.model import Action, Verb
-from nornir_torque_vm.install.node import ROLE, TIMER, NodePlaces
+from nornir_torque_vm.install.node import METRICS_TIMER, ROLE, TIMER, NodePlaces
 from nornir_torque_vm.install.planning import Plan
 from nornir_torque_vm.nodefile import valid_host
 
 DEFAULTS = NodePlaces()
 UNIT_SECONDS = 60.0
+TIMERS = {
+    TIMER: "to have left-over guests removed",
+    METRICS_TIMER: "to have the guests' figures for Prometheus",
+}
+"""Our timers, and what each is for."""
 
 
 @click.command(name=ROLE)
@@ -58,7 +63,7 @@ UNIT_SECONDS = 60.0
     help="Have pbs_mom run our node check, by which a faulty node takes itself out.",
 )
 @click.option("--reload", is_flag=True, help="Have pbs_mom read its configuration again (SIGHUP).")
-@click.option("--enable", is_flag=True, help=f"Have systemd start {TIMER}, now and at each boot.")
+@click.option("--enable", is_flag=True, help="Have systemd start our timers, now and at each boot.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--uninstall", is_flag=True, help="Take away what this command made, and nothing else.")
 def node(
@@ -83,12 +88,13 @@ def node(
         starters = (action.content for action in plan.actions if action.path == places.starter)
         for text in starters:
             node_site.try_starter(text or b"")
-        carry_out(plan, prefix, compile_settings)
+        carry_out(plan, prefix, compile_settings, lambda action: stop_timer(places, action))
     show_plan(plan)
     if reload and not dry_run:
         mom.reload(places.torque_home)
     if enable and not dry_run:
-        switch_timer(places, "enable")
+        for timer in timers_of(settings):
+            switch_timer(places, "enable", timer)
     for sentence in advice(places, settings, plan, reload=reload, enable=enable, new=credential is not None):
         say(sentence)
     if checked and (own := own_check(places, plan)):
@@ -111,8 +117,7 @@ def remove(places: NodePlaces, settings: Settings, *, reload: bool, dry_run: boo
     def prepare(action: Action) -> None:
         if action.verb is Verb.REMOVE and action.path == places.starter:
             mom.reload(places.torque_home)
-        if action.verb is Verb.REMOVE and action.path == f"{places.units}/{TIMER}":
-            switch_timer(places, "disable")
+        stop_timer(places, action)
 
     if not dry_run:
         carry_out(plan, places.prefix, compile_settings, prepare)
@@ -127,10 +132,12 @@ def advice(
     pid = mom.running(places.torque_home)
     if pid and not reload and any(action.path == places.config for action in plan.actions):
         said.append(f"pbs_mom calls the job starter once it has read its configuration: kill -HUP {pid}")
-    if not enable and any(action.path == f"{places.units}/{TIMER}" for action in plan.actions):
-        said.append(
-            f"to have left-over guests removed: systemctl daemon-reload && systemctl enable --now {TIMER}"
-        )
+    written = {action.path for action in plan.actions if action.verb is not Verb.REMOVE}
+    said += [
+        f"{TIMERS[timer]}: systemctl daemon-reload && systemctl enable --now {timer}"
+        for timer in timers_of(settings)
+        if not enable and f"{places.units}/{timer}" in written
+    ]
     wanted = credentials.advice(settings, places.etc) if new else ""
     if wanted:
         said.append(wanted)
@@ -147,8 +154,23 @@ def own_check(places: NodePlaces, plan: Plan) -> str:
     return "" if CHECK_MARK.decode() in (text or "") else script
 
 
-def switch_timer(places: NodePlaces, verb: str) -> None:
-    """Enable or disable the reaper's timer; nothing where systemd does not run.
+def timers_of(settings: Settings) -> tuple[str, ...]:
+    """Our timers that a node of this site has."""
+    return tuple(timer for timer in TIMERS if timer in node_site.units_for(settings))
+
+
+def stop_timer(places: NodePlaces, action: Action) -> None:
+    """Disable a timer of ours before its file goes.
+
+    :raises InstallError: systemd refuses.
+    """
+    for timer in TIMERS:
+        if action.verb is Verb.REMOVE and action.path == f"{places.units}/{timer}":
+            switch_timer(places, "disable", timer)
+
+
+def switch_timer(places: NodePlaces, verb: str, timer: str) -> None:
+    """Enable or disable a timer; nothing where systemd does not run.
 
     :raises InstallError: systemd refuses.
     """
@@ -157,7 +179,7 @@ def switch_timer(places: NodePlaces, verb: str) -> None:
         if verb == "enable":
             raise InstallError("systemd does not run here", hint="leave --enable out, and use cron")
         return
-    for words in (["daemon-reload"], [verb, "--now", TIMER]):
+    for words in (["daemon-reload"], [verb, "--now", timer]):
         done = subprocess.run(
             [systemctl, *words], capture_output=True, text=True, timeout=UNIT_SECONDS, check=False
         )

@@ -7,7 +7,7 @@ import dataclasses
 from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.kinds import Bool, Choice, HostRegex, Hosts, Text
 from nornir_torque_vm.config.listkinds import Many
-from nornir_torque_vm.config.submit import SubmitSettings
+from nornir_torque_vm.config.monitoring import MonitoringSettings
 from nornir_torque_vm.errors import SettingsError
 from nornir_torque_vm.keys import CORES, KEYS
 
@@ -24,7 +24,7 @@ OURS = frozenset({"iocm", "vrdma", "unclot", "monitoring"})
 
 
 @dataclasses.dataclass(frozen=True)
-class ComponentSettings(SubmitSettings):
+class ComponentSettings(MonitoringSettings):
     """Which components there are, where, and what jobs get that do not say."""
 
     iocm_enabled: bool = setting(
@@ -62,7 +62,6 @@ class ComponentSettings(SubmitSettings):
     unclot_shmem_default: int = setting(
         KEYS["unclot_shmem"].kind, 1 << 30, "size of that shared memory", pending=_PENDING
     )
-    snap_monitoring_enabled: bool = setting(Bool(), False, "whether jobs are monitored", pending=_PENDING)
     components: tuple[str, ...] = setting(
         Many(Text(_NAME, "the name of a component")),
         (),

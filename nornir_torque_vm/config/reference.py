@@ -37,6 +37,10 @@ SECTIONS = {
         "Submission",
         "The wrapper and the submit filter act on them, some of them the hooks too.",
     ),
+    "MonitoringSettings": (
+        "Monitoring",
+        "Nodes act on them: a timer of each, and what the installation puts there.",
+    ),
     "ComponentSettings": (
         "Components",
         "Submit hosts check and resolve requests by them, and carry the result in the job.",

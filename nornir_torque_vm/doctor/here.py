@@ -33,6 +33,7 @@ ON_NODES: Mapping[str, Check] = {
     "space": system.space,
     "ramdisk": disks.ramdisk,
     "reaper": system.timer,
+    "metrics": system.metrics,
 }
 """Checks by what their lines are about; a line that is late has that name."""
 LATE_CURE = "look whether the host or a file system hangs, or give more time with --timeout"

@@ -17,7 +17,7 @@ from nornir_torque_vm.connections.virconnect import MAX_OPENING
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.doctor.model import Here, Line, fail, ok, text_of, warn
 from nornir_torque_vm.hostcheck import check_host
-from nornir_torque_vm.install.node import TIMER
+from nornir_torque_vm.install.node import METRICS_TIMER, TIMER
 from nornir_torque_vm.sizes import format_size
 from nornir_torque_vm.trust import exposure
 
@@ -133,23 +133,38 @@ def judge_startups(startups: int, settings: Settings, path: str) -> Line:
 
 def timer(here: Here) -> Iterator[Line]:
     """Whether systemd starts the reaper."""
+    yield from _timer(here, "reaper", TIMER, "torque-vm reap every few minutes")
+
+
+def metrics(here: Here) -> Iterator[Line]:
+    """Whether the figures for Prometheus are written, if the site wants them, and to where."""
+    if not here.settings.exports_metrics:
+        return
+    directory = here.settings.textfile_dir
+    if not here.system(directory).is_dir():
+        cure = "install the node_exporter there, or correct textfile_dir"
+        yield warn("metrics", f"there is no {directory}, so nobody sees the guests' figures", cure)
+    yield from _timer(here, "metrics", METRICS_TIMER, "torque-vm metrics twice a minute")
+
+
+def _timer(here: Here, subject: str, name: str, command: str) -> Iterator[Line]:
     systemctl = shutil.which("systemctl")
     if not here.system("/run/systemd/system").is_dir() or systemctl is None:
-        yield ok("reaper", "no systemd here; something else has to run torque-vm reap every few minutes")
+        yield ok(subject, f"no systemd here; something else has to run {command}")
         return
     facts = {}
     for verb in ("is-active", "is-enabled"):
         done = subprocess.run(
-            [systemctl, verb, TIMER], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+            [systemctl, verb, name], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
             timeout=max(0.1, current.get().clamp(10.0)),
         )  # fmt: skip
         facts[verb] = done.stdout.strip() or "unknown"
-    yield judge_timer(facts)
+    yield judge_timer(facts, subject, name)
 
 
-def judge_timer(facts: Mapping[str, str]) -> Line:
+def judge_timer(facts: Mapping[str, str], subject: str = "reaper", name: str = TIMER) -> Line:
     """Judge systemd's answers to ``is-active`` and ``is-enabled``."""
     if facts["is-active"] != "active" or facts["is-enabled"] not in {"enabled", "enabled-runtime"}:
-        text = f"{TIMER} is {facts['is-active']} and {facts['is-enabled']}"
-        return warn("reaper", text, f"systemctl enable --now {TIMER}")
-    return ok("reaper", f"{TIMER} is active")
+        text = f"{name} is {facts['is-active']} and {facts['is-enabled']}"
+        return warn(subject, text, f"systemctl enable --now {name}")
+    return ok(subject, f"{name} is active")

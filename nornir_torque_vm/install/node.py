@@ -27,6 +27,9 @@ STARTER = "hooks/job_starter"
 CHECK = "hooks/node_check"
 """The node check, below the prefix."""
 TIMER = "torque-vm-reap.timer"
+METRICS = "torque-vm-metrics"
+"""Name of the units that write figures for Prometheus, where the site wants them."""
+METRICS_TIMER = f"{METRICS}.timer"
 _PLAIN = re.compile(r"(/[A-Za-z0-9_.,@%+:-]+)+")
 
 

@@ -17,7 +17,7 @@ from nornir_torque_vm.install.credential import COMMENT, Credential, directory_o
 from nornir_torque_vm.install.ground import look, read_file, settled
 from nornir_torque_vm.install.host import manifest_of, paths_of, plan_here
 from nornir_torque_vm.install.model import File, Verb
-from nornir_torque_vm.install.node import CHECK, ROLE, NodeKit, NodePlaces, NodeSite, node
+from nornir_torque_vm.install.node import CHECK, METRICS, ROLE, NodeKit, NodePlaces, NodeSite, node
 from nornir_torque_vm.install.planning import Plan, plan_removal
 from nornir_torque_vm.runstate.handover import MARKERS
 from nornir_torque_vm.sitekit import HOOKS, hook_text, kit_file, starter_text, unit_names, unit_text
@@ -78,9 +78,17 @@ def kit_here(places: NodePlaces, settings: Settings, sample: bytes, python: str 
         {name: hook_text(name, python=python, run_dir=run_dir).encode() for name in HOOKS},
         starter_text(python=python, run_dir=run_dir, mom_config=mom_config).encode(),
         hook_text(CHECK.rpartition("/")[2], run_dir=run_dir).encode(),
-        {name: unit_text(name, python=python).encode() for name in unit_names()},
+        {name: unit_text(name, python=python).encode() for name in units_for(settings)},
         sample,
     )
+
+
+def units_for(settings: Settings) -> tuple[str, ...]:
+    """Names of systemd's units that a node of this site has."""
+    names = unit_names()
+    if settings.exports_metrics:
+        return names
+    return tuple(name for name in names if not name.startswith(f"{METRICS}."))
 
 
 def site_here(

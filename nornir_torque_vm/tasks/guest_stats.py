@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from nornir.core.task import Result, Task
@@ -44,18 +45,35 @@ def guest_stats(task: Task, job_id: str, attempt: int | None = None) -> Result:
         InventoryError: that is no job id
         HypervisorError: libvirt refuses or cannot be reached
     """
-    node, chosen, conn = node_of(task.host), of_job_id(job_id, attempt), connection(task)
+    chosen = of_job_id(job_id, attempt)
+    pairs = stats_of(connection(task), node_of(task.host), chosen.prefix, chosen.wants)
+    found = (stats for _, stats in pairs)
+    return Result(host=task.host, result=sorted(found, key=lambda one: (one.attempt, one.rank)))
+
+
+def stats_of(
+    conn: Any, node: str, prefix: str, wants: Callable[[GuestRecord], bool]
+) -> list[tuple[GuestRecord, GuestStats]]:
+    """Ask for the figures of guests of ours, in one question for all.
+
+    :param prefix: how the names of their domains begin.
+    :param wants: which of them are meant, by what their metadata say.
+    :returns: whose each is, and what it used.
+    :raises HypervisorError: libvirt refuses.
+    """
     records: dict[str, GuestRecord] = {}
     domains: list[Any] = []
-    for name, (domain, _) in candidates(conn, node, chosen.prefix).items():
+    for name, (domain, _) in candidates(conn, node, prefix).items():
         record = _record(domain, node)
-        if record is not None and chosen.wants(record):
+        if record is not None and wants(record):
             records[name] = record
             domains.append(domain)
     with mapped(node):
         answers = conn.domainListGetStats(domains, FIGURES, _NO_WAIT) if domains else []
-    found = [_stats(records[domain.name()], node, domain.name(), numbers) for domain, numbers in answers]
-    return Result(host=task.host, result=sorted(found, key=lambda one: (one.attempt, one.rank)))
+    return [
+        (records[domain.name()], _stats(records[domain.name()], node, domain.name(), numbers))
+        for domain, numbers in answers
+    ]
 
 
 def _record(domain: Any, node: str) -> GuestRecord | None:

@@ -99,6 +99,6 @@ def host(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.setattr(node_site, "ETC", str(tmp_path / "etc"))
     monkeypatch.setattr(node_site, "UNITS", str(tmp_path / "units"))
     monkeypatch.setattr(node_site, "SYSTEMD", str(tmp_path / "units"))
-    monkeypatch.setattr(install_node, "switch_timer", lambda places, verb: None)
+    monkeypatch.setattr(install_node, "switch_timer", lambda places, verb, timer: None)
     monkeypatch.setattr(node_site, "try_starter", lambda text: None)
     return NodeHost(tmp_path, capsys)

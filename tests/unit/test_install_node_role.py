@@ -14,13 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from node_kit import CONFIG, NodeHost, host
 
+from nornir_torque_vm.cli import install_node
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import InstallError
 from nornir_torque_vm.hooks.momconfig import node_check, require_starter
 from nornir_torque_vm.install import execution, mom, node_site
 from nornir_torque_vm.install.model import Edit
-from nornir_torque_vm.install.node import NodePlaces, NodeSite, name_starter
+from nornir_torque_vm.install.node import METRICS, METRICS_TIMER, TIMER, NodePlaces, NodeSite, name_starter
 from nornir_torque_vm.sitekit import HOOKS, hook_text, unit_names
 
 __all__ = ["host"]
@@ -91,8 +92,34 @@ class TestInstalling:
     def test_systemd_gets_the_units_of_the_kit(self, host: NodeHost) -> None:
         """Enabling them is the administrator's, or asked for."""
         said = host.run()
-        assert {path.name for path in host.path("units").iterdir()} == set(unit_names())
+        assert {path.name for path in host.path("units").iterdir()} == {
+            TIMER,
+            TIMER.replace("timer", "service"),
+        }
         assert ("enable --now" in said) == bool(unit_names())
+
+    def test_the_metrics_timer_comes_and_goes_with_the_setting(
+        self, host: NodeHost, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Stopped before its file goes, by the next run or with the role."""
+        told: list[tuple[str, str]] = []
+        monkeypatch.setattr(
+            install_node, "switch_timer", lambda places, verb, timer: told.append((verb, timer))
+        )
+        units = {f"{METRICS}.service", METRICS_TIMER}
+        host.settings_text(snap_monitoring_enabled="true")
+        assert f"systemctl enable --now {METRICS_TIMER}" in host.run()
+        assert units < {path.name for path in host.path("units").iterdir()}
+        host.run("--enable")
+        assert told == [("enable", TIMER), ("enable", METRICS_TIMER)]
+        host.settings_text()
+        host.run()
+        assert told[2:] == [("disable", METRICS_TIMER)]
+        assert units.isdisjoint(path.name for path in host.path("units").iterdir())
+        host.settings_text(snap_monitoring_enabled="true")
+        host.run()
+        host.run("--uninstall")
+        assert sorted(told[3:]) == [("disable", METRICS_TIMER), ("disable", TIMER)]
 
     def test_where_systemd_does_not_run_there_are_none(
         self, host: NodeHost, monkeypatch: pytest.MonkeyPatch
@@ -102,7 +129,7 @@ class TestInstalling:
         host.run()
         assert list(host.path("units").iterdir()) == []
         host.run("--units", str(host.path("etc")))
-        assert set(unit_names()) < {path.name for path in host.path("etc").iterdir()}
+        assert TIMER in {path.name for path in host.path("etc").iterdir()}
 
     def test_a_disk_that_cannot_be_written_is_one_sentence(
         self, host: NodeHost, monkeypatch: pytest.MonkeyPatch

@@ -18,7 +18,7 @@ OURS = {
     "catalogue", "choose", "config", "config.addresses", "config.cloudinit", "config.compiled",
     "config.components",
     "config.fields", "config.filekinds", "config.guests", "config.hooks", "config.kinds", "config.listkinds",
-    "config.machine", "config.settings", "config.submit",
+    "config.machine", "config.monitoring", "config.settings", "config.submit",
     "errors", "hooks", "hooks.stdio", "images", "keys", "model", "nodefile", "qcow2", "request", "sizes",
     "wrapper", "wrapper.argv", "wrapper.directives", "wrapper.getopt", "wrapper.inputs", "wrapper.nodespec",
     "wrapper.poolimages", "wrapper.qsub", "wrapper.qsubsize", "wrapper.resolve", "wrapper.resourcelist",
