@@ -29,7 +29,7 @@ from nornir_torque_vm.guestscripts.script import GuestScript
 from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.inventory.hostdata import node_of
 from nornir_torque_vm.inventory.records import guests_inventory
-from nornir_torque_vm.model import JobKeys, Node, NodeFacts, Owner, Plan, Shape
+from nornir_torque_vm.model import Distro, JobKeys, Node, NodeFacts, Owner, Plan, Shape
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.runners.deadline import DeadlineRunner
 from nornir_torque_vm.runstate.handover import HandOver
@@ -153,9 +153,10 @@ class Engine:
         if parameters.get("probe"):  # such guests have no more than their domains
             return Boot(reports[0], addresses)
         listening = Listening(plan, addresses, self.settings, self.deadline)
-        if reports[0].ok and plan.user_dirs:
+        shell = plan.image.distro is not Distro.OSV  # which is told all that it can be by its seed
+        if reports[0].ok and plan.user_dirs and shell:
             reports.append(Report.from_results(self.run(inventory, mount_files, role="guest")))
-        if reports[-1].ok:
+        if reports[-1].ok and shell:
             introduced = self.run(inventory, publish_roster, role="guest", addresses=addresses)
             reports.append(Report.from_results(introduced))
         if (shared := listening.report()).hosts:  # first: it is why others of them are late

@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import xml.etree.ElementTree as ET
 
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.capabilities import size_of
 from nornir_torque_vm.errors import HypervisorError
-from nornir_torque_vm.model import Holding, Memory, StaticAddress
+from nornir_torque_vm.model import Holding, Memory
 from nornir_torque_vm.pinning.topology import cpus_of
 from nornir_torque_vm.render.metadata import ADDRESS, HELD, METADATA_URI, RAMDISK, GuestRecord, find_record
 

@@ -9,6 +9,8 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
+from nornir_torque_vm.addresses.model import StaticAddress
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nornir_torque_vm.components.base import Part
@@ -22,21 +24,6 @@ class Distro(enum.StrEnum):
     DEBIAN = "debian"
     REDHAT = "redhat"
     OSV = "osv"
-
-
-class AddressSource(enum.StrEnum):
-    """Where a guest's address can be learnt; ``settings.address_sources`` lists those that are asked."""
-
-    AGENT = "agent"
-    LEASE = "lease"
-    ARP = "arp"
-    NEIGHBOUR = "neighbour"
-    STATIC = "static"
-    """It was planned; nobody needs to be asked."""
-
-
-ASKED = (AddressSource.AGENT, AddressSource.LEASE, AddressSource.ARP, AddressSource.NEIGHBOUR)
-"""The sources of an address that was not planned."""
 
 
 class Memory(enum.StrEnum):
@@ -230,20 +217,6 @@ class Placement:
     """Why it floats although it should be pinned."""
     kept: tuple[int, ...] = ()
     """Processors of the job's share that its guests leave to its components."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StaticAddress:
-    """An IPv4 address that a guest is given with its seed. ``gateway`` is empty when there is no router."""
-
-    address: str
-    prefix: int
-    gateway: str = ""
-
-    @property
-    def text(self) -> str:
-        """Address and length of the network's prefix: ``10.89.0.65/24``."""
-        return f"{self.address}/{self.prefix}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

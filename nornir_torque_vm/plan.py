@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import (
     InventoryError,
@@ -36,7 +37,6 @@ from nornir_torque_vm.model import (
     Placement,
     Plan,
     Shape,
-    StaticAddress,
     UserDir,
     UserFiles,
 )

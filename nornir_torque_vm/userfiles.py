@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError, RequestError, SettingsError
-from nornir_torque_vm.model import Image, Owner, UserDir, UserFiles
+from nornir_torque_vm.model import Distro, Image, Owner, UserDir, UserFiles
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def files_for(settings: Settings, owner: Owner, image: Image) -> tuple[UserFiles
     :raises SettingsError: nobody said from which server a directory comes.
     """
     kind = settings.user_files
+    if image.distro is Distro.OSV and kind is not UserFiles.NFS:  # it knows no other way
+        return UserFiles.NONE, ()
     if kind is UserFiles.NONE or owner.uid == 0:
         return UserFiles.NONE, ()
     if kind not in trust_in(image).user_files:
@@ -68,7 +70,6 @@ def files_for(settings: Settings, owner: Owner, image: Image) -> tuple[UserFiles
             hint="shorten work_dirs or software_dirs",
         )
     return kind, tuple(UserDir(path, f"user{number}", other) for number, (path, other) in enumerate(places))
-
 
 
 def _elsewhere(pairs: Iterable[str], taken: Sequence[str]) -> list[tuple[str, str]]:

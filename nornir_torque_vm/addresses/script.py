@@ -14,12 +14,13 @@ import stat
 import subprocess
 from collections.abc import Iterator
 
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.addresses.static import given
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import NOTICE, Deadline
 from nornir_torque_vm.errors import DeadlineExceeded, NoAddress, SettingsError
-from nornir_torque_vm.model import Guest, Plan, StaticAddress
+from nornir_torque_vm.model import Guest, Plan
 
 PATIENCE = 30.0
 """Seconds one answer may take."""

@@ -10,10 +10,11 @@ import dataclasses
 import ipaddress
 from collections.abc import Mapping
 
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.config.addresses import MOST_NODES
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError, RequestError, SettingsError
-from nornir_torque_vm.model import Guest, Node, Plan, StaticAddress
+from nornir_torque_vm.model import Guest, Node, Plan
 from nornir_torque_vm.nodefile import unfold
 
 NO_JOB = "these nodes are no job's, so there are no slots"

@@ -37,6 +37,11 @@ class GuestSettings:
         "whether a job may boot an image of its owner, named by a path",
         pending=OWN_IMAGES_PENDING,
     )
+    allow_osv: bool = setting(
+        Bool(),
+        False,
+        "whether guests may be OSv, whose REST interface obeys everybody on their network",
+    )
     distro_default: Distro = setting(  # noqa: RUF009 - it returns a dataclass field
         DISTRO,
         Distro.DEBIAN,

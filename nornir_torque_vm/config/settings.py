@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.addresses.model import ASKED, AddressSource
 from nornir_torque_vm.config.components import ComponentSettings
 from nornir_torque_vm.config.fields import Table, fields_of, setting, show
 from nornir_torque_vm.config.kinds import AbsPath, Bool, Int, Seconds, Text, Words
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.model import ASKED, AddressSource
 from nornir_torque_vm.nodefile import HOST_PATTERN
 
 TYPE_CHECKING = False

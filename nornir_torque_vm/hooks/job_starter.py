@@ -20,6 +20,9 @@ from nornir_torque_vm.hooks.stdio import say, settle_stdio
 from nornir_torque_vm.hooks.wayin import PASSED_ON, WayIn
 from nornir_torque_vm.runstate.handover import read_handover
 
+OSV = "osv"
+""":attr:`~nornir_torque_vm.model.Distro.OSV`; importing that would cost every task."""
+
 
 def run(arguments: Sequence[str]) -> int:
     """Run the task in its guest and return its exit status; die of the signal it died of.
@@ -33,6 +36,10 @@ def run(arguments: Sequence[str]) -> int:
     run_dir, login, *argv = arguments
     task = mom_task(argv, os.environ, login)
     handover = read_handover(run_dir, os.environ.get("PBS_JOBID", ""))
+    if handover.distro == OSV:
+        from nornir_torque_vm.osv.job import run_job
+
+        return run_job(handover, task, os.environ)
     way = WayIn(handover, handover.guests[0] if task.slot is None else handover.guest_of_slot(task.slot))
     shell = None if task.connected else way.start("exec sh -s", stdin=PIPE)
     from nornir_torque_vm.hooks.guesttask import run_task

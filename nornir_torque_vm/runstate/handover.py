@@ -65,6 +65,8 @@ class HandOver(NamedTuple):
     """Content of a known_hosts file with every guest's name, address and host key."""
     nodes: tuple[tuple[str, int], ...] = ()
     """Names and slots of the job's nodes, in the nodefile's order."""
+    distro: str = ""
+    """Operating system family of the guests' image, see :class:`~nornir_torque_vm.model.Distro`."""
 
     def __repr__(self) -> str:
         """Show it without the key: tracebacks and logs print values."""
@@ -91,6 +93,7 @@ class HandOver(NamedTuple):
             user_key=keys.user.private,
             known_hosts=pinned,
             nodes=tuple((node.name, node.slots) for node in plan.nodes),
+            distro=str(plan.image.distro),
         )
 
     def guest_of_slot(self, slot: int) -> HandOverGuest:

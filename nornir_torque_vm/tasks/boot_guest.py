@@ -6,7 +6,7 @@ import dataclasses
 
 from nornir.core.task import Result, Task
 
-from nornir_torque_vm.model import AddressSource
+from nornir_torque_vm.addresses.model import AddressSource
 from nornir_torque_vm.tasks.check_health import Probe, check_health, preload
 from nornir_torque_vm.tasks.common import LIBVIRT
 from nornir_torque_vm.tasks.discover_address import discover_address

@@ -21,7 +21,11 @@ from nornir_torque_vm.connections.guest_ssh import (
     SshRefused,
     SshUnreachable,
 )
+from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import DeadlineExceeded, NotHealthy
+from nornir_torque_vm.model import Distro, Plan
+from nornir_torque_vm.osv.calls import VERSION, text_of
+from nornir_torque_vm.osv.client import Declined, NoAnswer, Rest
 from nornir_torque_vm.tasks.common import GUEST_SSH, connection, rounds, where
 from nornir_torque_vm.tasks.discover_address import discover_address
 from nornir_torque_vm.tasks.watch import Watch
@@ -45,10 +49,14 @@ REFUSED_FILE = "/run/torque-vm/refused"
 """Where a command of the seed says in one sentence what is wrong; cloud-init's own words are its call."""
 WAIT_SECONDS = 10.0
 """How long that may take in a slow guest, before we look whether the guest is still alive."""
+REST_SECONDS = 5.0
+"""How long a guest of OSv may take for an answer."""
 MIND_EVERY = 1.0
 """Seconds between two looks at whether the guest still lives while a login or cloud-init is waited for."""
 
-_NOT_YET = (SshUnreachable, SshRefused, SshNoBanner, SshAuthFailed, SshHostKeyMismatch)
+_NOT_YET = (
+    SshUnreachable, SshRefused, SshNoBanner, SshAuthFailed, SshHostKeyMismatch, NoAnswer, Declined,
+)  # fmt: skip
 """What a booting guest does; a foreign host key too may be there until cloud-init has put ours in place."""
 
 Probe = Callable[[Host], bool]
@@ -85,6 +93,7 @@ def _import_paramiko() -> None:
 def check_health(task: Task, command: str = "", probe: Probe | None = None) -> Result:
     """Log in to the guest, its host key pinned, and wait until cloud-init has finished without errors.
 
+    A guest of OSv, which has neither, is healthy when its REST interface answers.
     A guest whose address is not known yet is looked for first, by :func:`discover_address`.
 
     Arguments:
@@ -108,7 +117,7 @@ def check_health(task: Task, command: str = "", probe: Probe | None = None) -> R
     watch, missing = Watch(task), "nobody looked"
     for attempt in rounds(task):
         try:
-            datasource = _minding(watch, lambda: _cloud_init(task) if probe is None else _probed(probe, host))
+            datasource = _minding(watch, lambda: _look(task, probe))
             if datasource is not None:
                 output = _run(task, command) if command else ""
                 health = Health(time.monotonic() - began, attempt + 1, datasource, output)
@@ -136,6 +145,27 @@ def _minding(watch: Watch, look: Callable[[], T]) -> T:
             if call.over:
                 return call.wait(0.0)
         watch.check()
+
+
+def _look(task: Task, probe: Probe | None) -> str | None:
+    """What :func:`_cloud_init` says, or what stands for it."""
+    if probe is not None:
+        return _probed(probe, task.host)
+    return _rest(task) if _is_osv(task.host) else _cloud_init(task)
+
+
+def _is_osv(host: Host) -> bool:
+    plan = host.get("plan")
+    return isinstance(plan, Plan) and plan.image.distro is Distro.OSV
+
+
+def _rest(task: Task) -> str:
+    """Ask a guest of OSv for its version: it has no ssh, and answers when it can run commands.
+
+    :raises NoAnswer: it does not yet.
+    """
+    answer = Rest(str(task.host.hostname)).ask(VERSION, current.get().clamp(REST_SECONDS))
+    return f"OSv {text_of(answer)[:80]}"
 
 
 def _probed(probe: Probe, host: Host) -> str | None:

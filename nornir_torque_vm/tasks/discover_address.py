@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 
 from nornir.core.task import Result, Task
 
+from nornir_torque_vm.addresses.model import AddressSource
 from nornir_torque_vm.errors import DeadlineExceeded, NoAddress
 from nornir_torque_vm.inventory.hostdata import guest_of, settings_of
-from nornir_torque_vm.model import AddressSource
 from nornir_torque_vm.tasks.common import LIBVIRT, rounds, where
 from nornir_torque_vm.tasks.sources import Enquiry
 from nornir_torque_vm.tasks.watch import Watch

@@ -11,10 +11,10 @@ from typing import Any
 from nornir.core.task import Task
 
 from nornir_torque_vm import neighbours
+from nornir_torque_vm.addresses.model import AddressSource
 from nornir_torque_vm.connections.libvirt import map_error
 from nornir_torque_vm.errors import HypervisorUnreachable, NodeShellError
 from nornir_torque_vm.inventory.hostdata import guest_of, neighbours_of
-from nornir_torque_vm.model import AddressSource
 from nornir_torque_vm.tasks.common import NODE_SHELL, connection
 from nornir_torque_vm.tasks.watch import Watch
 

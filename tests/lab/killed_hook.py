@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from killing import Killer, announce
 from nornir.core.task import Result, Task
 
-from nornir_torque_vm.model import AddressSource
+from nornir_torque_vm.addresses.model import AddressSource
 from nornir_torque_vm.tasks.discover_address import Address
 
 _PAUSED = 1

@@ -37,6 +37,7 @@ COMPUTED = {
     "static_first": "10.89.0.80",
     "static_nodes": "node[1-2]",
     "static_slots": 4,
+    "static_gateway": "10.89.0.1",
     "real_qsub_on_nodes": f"{PLACE}/qsub",
 }
 """The third slot of node1 is 10.89.0.82, the first of node2 10.89.0.84."""
@@ -76,13 +77,17 @@ def macs(lab: Lab, ended: Ended) -> set[str]:
     return {guest["mac"] for guest in history(lab, ended, "plan")["guests"]}
 
 
+@pytest.mark.proves(
+    "static_ip_mapping", "static_network", "static_first", "static_nodes", "static_slots", "static_gateway"
+)
 def test_guests_have_the_addresses_of_their_slots_and_need_no_dhcp_server(site: Lab, silent: None) -> None:
     """On two nodes; the guests know each other, and nothing of the job is left."""
-    job = Job(site, 'cat "$PBS_NODEFILE" | sort -u; hostname -i; ip -4 -o addr show eth0', SMALL, nodes=2)
+    job = Job(site, "ip route show default; ip -4 -o addr show eth0", SMALL, nodes=2)
     with settings(site, COMPUTED, "node1", "node2"):
         ended = job.run()
     assert ended.exit_code == 0, job.errors
     assert "inet 10.89.0.82/24" in job.lines[-1]
+    assert "default via 10.89.0.1 " in job.lines[0]
     report = history(site, ended, "report")
     assert [entry["host"] for entry in report["hosts"]][:2] == [job.guest(0), job.guest(1)]
     plan = history(site, ended, "plan")
@@ -90,6 +95,7 @@ def test_guests_have_the_addresses_of_their_slots_and_need_no_dhcp_server(site: 
     assert_nothing_left(site, ended.outcome.job_id)
 
 
+@pytest.mark.proves("check_addresses")
 def test_an_address_that_another_machine_has_is_not_given_to_a_guest(site: Lab, silent: None) -> None:
     """It answers before the guest is there: the start fails at once, by the site's fault."""
     shell(site, "node2", f"ip address add 10.89.0.84/24 dev {BRIDGE}")
@@ -106,6 +112,7 @@ def test_an_address_that_another_machine_has_is_not_given_to_a_guest(site: Lab, 
     assert leftovers(site) == {}
 
 
+@pytest.mark.proves("ip_script")
 def test_the_sites_program_is_asked_about_the_guests_own_node(site: Lab, silent: None) -> None:
     """And the guest has the address it says."""
     program = site.root("node1") / SCRIPT[1:]
@@ -153,6 +160,7 @@ def test_leases_of_a_failed_start_end_too(site: Lab) -> None:
     assert leased(site) == before
 
 
+@pytest.mark.proves("release_leases")
 def test_a_site_may_keep_leases(site: Lab) -> None:
     """Its server may be set up for that."""
     before = leased(site)

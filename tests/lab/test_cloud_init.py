@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from render_kit import IMAGE, keys_for, legal, plan_of
 
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.config.settings import Settings
-from nornir_torque_vm.model import Distro, Owner, StaticAddress
+from nornir_torque_vm.model import Distro, Owner
 from nornir_torque_vm.render.cloudinit.network import network_config
 from nornir_torque_vm.render.cloudinit.seed import seed_files
 

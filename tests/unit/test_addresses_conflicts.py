@@ -9,10 +9,11 @@ import pytest
 from render_kit import plan_of
 
 from nornir_torque_vm.addresses.conflicts import check_planned, judged
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.addresses.static import given
 from nornir_torque_vm.errors import AddressTaken, Blame
 from nornir_torque_vm.exitcodes import Outcome, outcome_of
-from nornir_torque_vm.model import NodeFacts, Plan, StaticAddress
+from nornir_torque_vm.model import NodeFacts, Plan
 
 FREE = NodeFacts("node1", 4, 1 << 32, 1 << 32, {"x86_64": ("qemu",)})
 OTHER = "52:54:00:00:00:07"

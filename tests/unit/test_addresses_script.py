@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from render_kit import plan_of
 
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.addresses.script import asked, parse_answer
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import DeadlineExceeded, NoAddress, SettingsError
-from nornir_torque_vm.model import StaticAddress
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the program has to be root's")
 

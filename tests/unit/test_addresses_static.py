@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from render_kit import plan_of
 
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.addresses.static import NO_JOB, computed
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame, InventoryError, RequestError, SettingsError, TorqueVMError
-from nornir_torque_vm.model import Guest, Node, Plan, StaticAddress
+from nornir_torque_vm.model import Guest, Node, Plan
 from nornir_torque_vm.plan import plan_from_json, plan_to_json
 
 SITE = Settings(

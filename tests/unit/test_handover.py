@@ -47,6 +47,7 @@ def test_it_says_where_the_guests_are_and_how_to_get_in() -> None:
         user_key="user\n",
         known_hosts=made.known_hosts,
         nodes=(("n1", 1), ("n2", 1)),
+        distro="debian",
     )
     assert "j17-3-r0 ssh-ed25519 AAAA0\n" in made.known_hosts
     assert "10.0.0.2 ssh-ed25519 AAAA1\n" in made.known_hosts
@@ -75,7 +76,8 @@ def test_it_survives_json_exactly(value: HandOver) -> None:
 def test_the_json_form_is_an_interface() -> None:
     """The job starter of another version reads it."""
     raw = json.loads(hand_over().to_json())
-    assert list(raw) == ["version", "job_id", "tag", "user", "guests", "user_key", "known_hosts", "nodes"]
+    names = ["version", "job_id", "tag", "user", "guests", "user_key", "known_hosts", "nodes", "distro"]
+    assert list(raw) == names
     assert raw["version"] == 1
     assert raw["guests"][1] == {
         "name": "j17-3-r1",

@@ -40,7 +40,7 @@ def test_the_family_is_read_from_the_file_name(name: str, distro: Distro | None)
 
 def test_an_untold_family_is_the_sites_default(pool: Path) -> None:
     """And the default loses against a name that does tell, and against the catalogue."""
-    site = Settings(image_pool=str(pool), distro_default=Distro.REDHAT)
+    site = Settings(image_pool=str(pool), distro_default=Distro.REDHAT, allow_osv=True)
     assert image_for(Request(img="micro"), site).distro is Distro.REDHAT
     assert image_for(Request(img="debian.qcow2"), site).distro is Distro.DEBIAN
     (pool / "catalogue.json").write_text('{"micro": {"distro": "osv"}}', encoding="utf-8")
@@ -50,7 +50,7 @@ def test_an_untold_family_is_the_sites_default(pool: Path) -> None:
 
 def test_the_users_word_on_the_family_may_not_contradict_the_image(pool: Path) -> None:
     """It may say what the image does not."""
-    site = Settings(image_pool=str(pool))
+    site = Settings(image_pool=str(pool), allow_osv=True)
     assert image_for(Request(img="micro", distro=Distro.OSV), site).distro is Distro.OSV
     with pytest.raises(
         RequestError, match=r"^distro=osv contradicts the image, which is debian by its file name"

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from pycdlib import PyCdlib
 from render_kit import cpu_seconds, illegal, keys_for, legal, owned_by, plan_of
 
+from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.model import Distro, Owner, Plan, StaticAddress
+from nornir_torque_vm.model import Distro, Owner, Plan
 from nornir_torque_vm.render.cloudinit.iso import seed_iso
 from nornir_torque_vm.render.cloudinit.network import network_config
 from nornir_torque_vm.render.cloudinit.programs import program

@@ -9,17 +9,19 @@ import sys
 
 import pytest
 
+from nornir_torque_vm.addresses.model import AddressSource
 from nornir_torque_vm.config import settings as module
 from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.kinds import Hosts
 from nornir_torque_vm.config.settings import SETTINGS, Settings, load, loads, read_values
 from nornir_torque_vm.errors import Blame, SettingsError
-from nornir_torque_vm.model import AddressSource, Distro, UserFiles
+from nornir_torque_vm.model import Distro, UserFiles
 
 DEFAULTS: dict[str, object] = {
     "image_pool": "/srv/torque-vm/images",
     "img_default": "",
     "allow_user_images": False,
+    "allow_osv": False,
     "distro_default": Distro.DEBIAN,
     "arch_default": "x86_64",
     "ram_default": 2 * 1024**3,
@@ -194,6 +196,7 @@ HOSTS: tuple[list[object], list[object]] = (["", "*", "node(1|2)"], ["(", "[[:di
 LIMITS: dict[str, tuple[list[object], list[object]]] = {
     "image_pool": (["/a"], ["a", "/", ""]),
     "allow_user_images": BOOLEANS,
+    "allow_osv": BOOLEANS,
     "vcpu_pinning_default": BOOLEANS,
     "disk_default": (["", "/d.img"], ["d.img", "/"]),
     "filesystem_type_default": (["ramdisk", "SharedFS"], ["", "nfs"]),
@@ -402,6 +405,7 @@ def test_words_that_say_what_a_setting_must_be(name: str, words: str) -> None:
     ("name", "part"),
     [
         ("allow_user_images", "its owner"),
+        ("allow_osv", "everybody on their network"),
         ("vcpu_pinning_default", "topology"),
         ("disk_default", "/data"),
         ("filesystem_type_default", "the node's memory"),

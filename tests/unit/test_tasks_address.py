@@ -22,9 +22,9 @@ from task_kit import (
     result_of,
 )
 
+from nornir_torque_vm.addresses.model import AddressSource
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.errors import DeadlineExceeded, GuestDied, HypervisorError, NoAddress
-from nornir_torque_vm.model import AddressSource
 from nornir_torque_vm.storage.local import LocalStorage
 from nornir_torque_vm.tasks import discover_address, sources
 from nornir_torque_vm.tasks.sources import ipv4_of, read_there

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -14,11 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nornir.core.plugins.connections import ConnectionPluginRegister
+from osv_server import ADDRESS, Osv, serving
 from task_kit import FakeDomain, FakeLibvirt, Plugged, World, first_error, in_turn, make_plan, result_of
 
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.connections.guest_ssh import SshHostKeyMismatch, SshNoBanner, SshRefused, SshUnreachable
 from nornir_torque_vm.errors import DeadlineExceeded, GuestDied, NotHealthy
+from nornir_torque_vm.model import Distro
 from nornir_torque_vm.tasks import check_health
 from nornir_torque_vm.tasks.check_health import RESULT_FILE, UNFINISHED, WAIT_FOR_RESULT, parse_result
 
@@ -283,3 +286,19 @@ def test_paramiko_can_be_loaded_while_guests_boot() -> None:
         "assert 'paramiko' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_guest_of_osv_is_healthy_when_its_rest_interface_answers(world: World) -> None:
+    """It has no ssh to log in to; until then its port is closed, or it says nothing."""
+    osv = Osv()
+    image = dataclasses.replace(make_plan(1, 1).image, distro=Distro.OSV)
+    host = world.inventory.hosts["j17-r0"]
+    host.data["plan"] = dataclasses.replace(make_plan(1, 1), image=image)
+    host.hostname = ADDRESS
+    with pytest.raises(DeadlineExceeded, match="port 8000 does not answer: Connection refused"):
+        raise first_error(check(world, 0.6), "j17-r0")
+    osv.busy = 2
+    with serving(osv):
+        found = result_of(check(world), "j17-r0")
+    assert (found.attempts, found.datasource) == (3, "OSv v0.57.0")
+    assert Ssh.opened == 0

@@ -14,7 +14,7 @@ from nornir_torque_vm.config.compiled import compile_settings
 ROOT = Path(__file__).parents[2]
 
 OURS = {
-    "baseimages", "baseimages.check",
+    "addresses", "addresses.model", "baseimages", "baseimages.check",
     "catalogue", "choose", "config", "config.addresses", "config.cloudinit", "config.compiled",
     "config.components",
     "config.fields", "config.filekinds", "config.guests", "config.hooks", "config.kinds", "config.listkinds",
