@@ -7,6 +7,7 @@ package trusts as it trusts root there.
 from __future__ import annotations
 
 import dataclasses
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterable, Mapping
 
@@ -15,6 +16,8 @@ from nornir_torque_vm.model import Holding, NodeFacts
 from nornir_torque_vm.pinning.topology import Topology, read_topology
 
 KIB = 1024
+_DAC_LABEL = re.compile(r"\+([0-9]{1,10}):\+([0-9]{1,10})")
+"""``+64055:+64055``: uid and gid."""
 
 _UNITS = {"b": 1, "bytes": 1, "KB": 1000, "KiB": KIB, "k": KIB, "MB": 10**6, "MiB": KIB**2, "M": KIB**2,
           "GB": 10**9, "GiB": KIB**3, "G": KIB**3, "TB": 10**12, "TiB": KIB**4, "T": KIB**4}  # fmt: skip
@@ -71,6 +74,22 @@ def parse_capabilities(text: str, online: Collection[int] | None = None) -> Capa
         emulators=emulators,
         topology=topology,
     )
+
+
+def emulator_user(text: str) -> tuple[int, int]:
+    """Uid and gid that emulators run with, from a capabilities document; root's where that does not say.
+
+    :raises HypervisorError: the text is not such a document.
+    """
+    try:
+        models = ET.fromstring(text).findall("host/secmodel")  # noqa: S314 - from our own libvirtd
+    except ET.ParseError as exc:
+        raise HypervisorError(f"libvirt's capabilities are not XML: {exc}") from exc
+    for model in models:
+        label = model.findtext("baselabel", "")
+        if model.findtext("model") == "dac" and (match := _DAC_LABEL.fullmatch(label)) is not None:
+            return int(match[1]), int(match[2])
+    return 0, 0
 
 
 def node_facts(

@@ -101,21 +101,18 @@ KEYS = Table(
             Bool(),
             "whether processors are kept for the guests' input and output",
             default_from="iocm_enabled_default",
-            pending=_COMPONENT,
         ),
         Field(
             "iocm_min_cores",
             CORES,
             "processors kept for input and output at least",
             default_from="iocm_min_cores_default",
-            pending=_COMPONENT,
         ),
         Field(
             "iocm_max_cores",
             CORES,
             "processors kept for input and output at most",
             default_from="iocm_max_cores_default",
-            pending=_COMPONENT,
         ),
         Field(
             "vrdma",
@@ -127,16 +124,14 @@ KEYS = Table(
         Field(
             "unclot",
             Bool(),
-            "whether the guests of a node share memory for communication (OSv)",
+            "whether the guests of a node share memory for communication",
             default_from="unclot_default",
-            pending=_COMPONENT,
         ),
         Field(
             "unclot_shmem",
             Size(UNITS["M"]),
-            "size of that shared memory",
+            "size of that shared memory; rounded up to a power of two",
             default_from="unclot_shmem_default",
-            pending=_COMPONENT,
         ),
     ),
 )

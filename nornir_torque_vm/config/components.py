@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.kinds import Bool, Choice, HostRegex, Hosts, Text
+from nornir_torque_vm.config.kinds import Bool, Choice, HostRegex, Hosts, Text, Words
 from nornir_torque_vm.config.listkinds import Many
 from nornir_torque_vm.config.monitoring import MonitoringSettings
 from nornir_torque_vm.errors import SettingsError
 from nornir_torque_vm.keys import CORES, KEYS
+from nornir_torque_vm.model import Distro
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _PENDING = KEYS["vrdma"].pending
 _NAME = r"[a-z][a-z0-9_]{0,31}"
-SWITCHES: dict[str, str] = {}
+SWITCHES = {"iocm": "iocm_enabled", "unclot": "unclot_enabled"}
 """Components of ours → the setting that switches each on."""
 OURS = frozenset({"iocm", "vrdma", "unclot", "monitoring"})
 """Names that no other package's component may have."""
@@ -27,23 +28,15 @@ OURS = frozenset({"iocm", "vrdma", "unclot", "monitoring"})
 class ComponentSettings(MonitoringSettings):
     """Which components there are, where, and what jobs get that do not say."""
 
-    iocm_enabled: bool = setting(
-        Bool(), False, "whether jobs may have processors kept for input and output", pending=_PENDING
-    )
+    iocm_enabled: bool = setting(Bool(), False, "whether jobs may have processors kept for input and output")
     iocm_nodes: Hosts = setting(  # noqa: RUF009 - it returns a dataclass field
-        HostRegex(), Hosts("*"), "nodes that can keep processors for input and output", pending=_PENDING
+        HostRegex(), Hosts("*"), "nodes that can keep processors for input and output"
     )
-    iocm_min_cores: int = setting(CORES, 0, "least processors a job may have kept", pending=_PENDING)
-    iocm_max_cores: int = setting(CORES, 7, "most processors a job may have kept", pending=_PENDING)
-    iocm_enabled_default: bool = setting(
-        Bool(), False, "whether jobs that do not say have processors kept", pending=_PENDING
-    )
-    iocm_min_cores_default: int = setting(
-        CORES, 1, "processors kept at least for jobs that do not say", pending=_PENDING
-    )
-    iocm_max_cores_default: int = setting(
-        CORES, 4, "processors kept at most for jobs that do not say", pending=_PENDING
-    )
+    iocm_min_cores: int = setting(CORES, 0, "least processors a job may have kept")
+    iocm_max_cores: int = setting(CORES, 7, "most processors a job may have kept")
+    iocm_enabled_default: bool = setting(Bool(), False, "whether jobs that do not say have processors kept")
+    iocm_min_cores_default: int = setting(CORES, 1, "processors kept at least for jobs that do not say")
+    iocm_max_cores_default: int = setting(CORES, 4, "processors kept at most for jobs that do not say")
     vrdma_enabled: bool = setting(
         Bool(), False, "whether guests may have a device for remote memory access", pending=_PENDING
     )
@@ -54,13 +47,16 @@ class ComponentSettings(MonitoringSettings):
         Bool(), False, "whether guests of jobs that do not say have that device", pending=_PENDING
     )
     unclot_enabled: bool = setting(
-        Bool(), False, "whether guests of a node may share memory for communication", pending=_PENDING
+        Bool(), False, "whether guests of a node may share memory for communication"
     )
-    unclot_default: bool = setting(
-        Bool(), False, "whether guests of jobs that do not say share memory", pending=_PENDING
+    unclot_distros: tuple[Distro, ...] = setting(
+        Words({distro.value: distro for distro in Distro}),
+        (Distro.OSV,),
+        "families of operating systems whose guests can use it",
     )
+    unclot_default: bool = setting(Bool(), False, "whether guests of jobs that do not say share memory")
     unclot_shmem_default: int = setting(
-        KEYS["unclot_shmem"].kind, 1 << 30, "size of that shared memory", pending=_PENDING
+        KEYS["unclot_shmem"].kind, 1 << 30, "size of that shared memory; rounded up to a power of two"
     )
     components: tuple[str, ...] = setting(
         Many(Text(_NAME, "the name of a component")),

@@ -64,6 +64,13 @@ class Storage(Protocol):
     def put(self, name: str, data: bytes) -> str:
         """Make a volume that holds ``data``, in place of what has the name; return its path."""
 
+    def hole(self, name: str, size: int, user: tuple[int, int]) -> str:
+        """Make a volume that takes no room yet, in place of what has the name; return its path.
+
+        :param size: bytes.
+        :param user: uid and gid of who may read and write it.
+        """
+
     def read(self, name: str, offset: int = 0, limit: int = READ_LIMIT) -> bytes:
         """Return at most ``limit`` bytes from ``offset``; empty at and beyond the end.
 

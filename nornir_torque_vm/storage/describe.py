@@ -21,13 +21,15 @@ def volume_xml(
     *,
     base: Image | None = None,
     reader: tuple[int, int] | None = None,
+    user: tuple[int, int] | None = None,
     hole: bool = False,
 ) -> str:
     """Describe a volume; it gets all its room at once unless it has a base or is a hole.
 
     :param capacity: bytes.
     :param form: ``raw`` or ``qcow2``.
-    :param reader: uid and gid of the user who alone may read it; else it is root's.
+    :param reader: uid and gid of the user who alone may read it, and nobody write; else it is root's.
+    :param user: uid and gid of the user who alone may read and write it.
     """
     backing = (
         f'<backingStore><path>{xml(base.path)}</path><format type="{xml(base.format)}"/></backingStore>'
@@ -35,11 +37,9 @@ def volume_xml(
         else ""
     )
     allocation = "<allocation>0</allocation>" if base or hole else ""
-    rights = (
-        f"<mode>0400</mode><owner>{reader[0]}</owner><group>{reader[1]}</group>"
-        if reader
-        else "<mode>0600</mode>"
-    )
+    owner = reader or user
+    rights = "<mode>0400</mode>" if reader else "<mode>0600</mode>"
+    rights += f"<owner>{owner[0]}</owner><group>{owner[1]}</group>" if owner else ""
     return (
         f'<volume><name>{xml(name)}</name><capacity unit="bytes">{capacity}</capacity>{allocation}{backing}'
         f'<target><format type="{form}"/><permissions>{rights}</permissions></target></volume>'

@@ -51,6 +51,10 @@ class LocalStorage:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
         return self._write(name, data)
 
+    def hole(self, name: str, size: int, user: tuple[int, int]) -> str:  # noqa: ARG002 - nobody uses it here
+        """See :class:`~nornir_torque_vm.storage.Storage`; it stays the caller's."""
+        return self._write(name, b"", size)
+
     def _write(self, name: str, data: bytes, size: int = 0) -> str:
         """Make a file that holds ``data``, and a hole behind it if ``size`` is more."""
         path = self.path(name)

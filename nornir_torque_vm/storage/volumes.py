@@ -85,6 +85,10 @@ class VolumeStorage:
         """
         return self._make(name, data, volume_xml(checked(name), len(data), "raw", reader=reader))
 
+    def hole(self, name: str, size: int, user: tuple[int, int]) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        return self._make(name, b"", volume_xml(checked(name), size, "raw", user=user, hole=True))
+
     def _make(self, name: str, data: bytes, described: str) -> str:
         """Make a volume from its description, with ``data`` in it; return its path."""
         path = self.path(name)

@@ -115,7 +115,7 @@ def resolve(asked: Values, settings: Settings, image: ImageFacts) -> Resolved:
         values["img"] = image.name, values["img"][1]
     values["distro"] = image.distro, values["distro"][1] if "distro" in asked else image.distro_origin
     asked = _arch_of_image(asked, values, image)
-    _check_unclot(asked, values)
+    _check_unclot(asked, values, settings)
     _check_shape(values, settings)
     _check_ramdisk(values, settings)
     _check_iocm(values, settings)
@@ -169,18 +169,19 @@ def _arch_of_image(asked: Values, values: Values, image: ImageFacts) -> Values:
     return asked
 
 
-def _check_unclot(asked: Values, values: Values) -> None:
-    """Shared memory between guests exists for OSv only; a default for it does not concern the others."""
-    if not values["unclot"][0] or values["distro"][0] is Distro.OSV:
+def _check_unclot(asked: Values, values: Values, settings: Settings) -> None:
+    """Some guests only can share memory; a default for it does not concern the others."""
+    if not values["unclot"][0] or values["distro"][0] in settings.unclot_distros:
         return
+    able = " and ".join(settings.unclot_distros)
     if "unclot" in asked:
         distro, origin = values["distro"]
         error = RequestError(
-            f"unclot works in OSv guests only, and the image is {distro} ({origin})",
-            hint="leave unclot away, or choose an OSv image",
+            f"unclot works in {able} guests only, and the image is {distro} ({origin})",
+            hint="leave unclot away, or choose another image",
         )
         raise located(error, asked["unclot"][1])
-    values["unclot"] = False, "for OSv guests only"
+    values["unclot"] = False, f"for {able} guests only"
 
 
 def _check_shape(values: Values, settings: Settings) -> None:

@@ -131,13 +131,15 @@ def need_of(resolved: Resolved, settings: Settings, *, memory: bool = True) -> N
     """
     guests, vcpus, ram = (resolved[key] for key in ("vms_per_node", "vcpus", "ram"))
     iocm = resolved["iocm_max_cores"] if resolved["iocm"] else 0
+    shared = resolved["unclot_shmem"] if resolved["unclot"] else 0
     system, system_ram = settings.host_os_core_count, settings.host_os_ram_mb << 20
     reasons = [f"{_count(guests, 'guest')} of {_count(vcpus, 'processor')}"]
     reasons += [f"{format_size(ram)} of memory"] if memory else []
+    reasons += [f"{format_size(shared)} of shared memory"] if memory and shared else []
     reasons += [f"{iocm} for input and output"] if iocm else []
     reasons += [f"{system} for the node itself"] if system else []
     why = f"{', '.join(reasons)} on each node"
-    return Need(guests * vcpus + iocm + system, guests * ram + system_ram, why)
+    return Need(guests * vcpus + iocm + system, guests * ram + shared + system_ram, why)
 
 
 def compose(found: Found, resolved: Resolved, settings: Settings) -> Submission:

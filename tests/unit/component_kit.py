@@ -7,8 +7,15 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from topology_kit import GIB, Machine
+
+from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.model import Image, Job, Node, NodeFacts, Owner, Plan
+from nornir_torque_vm.plan import make_plan
+from nornir_torque_vm.request import Request
 
 EXAMPLE = Path(__file__).parents[1] / "example_component"
 
@@ -40,3 +47,22 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     sys.modules.pop("torque_vm_notice", None)
     importlib.invalidate_caches()
+
+
+JOB = Job("17.head", "head", Owner("alice", 2001, 2001, "users", "/home/alice"), nonce="0badcafe")
+ROOM = NodeFacts(
+    "n1", cpus=16, memory=64 * GIB, memory_free=0, domain_types={"x86_64": ("qemu", "kvm")},
+    topology=Machine(cells=2, cores=4, threads=2, numbering="far").topology(),
+)  # fmt: skip
+"""Sixteen processors; those of core n are n and n + 8."""
+
+
+def slots(*indexes: int, np: int = 8) -> Node:
+    """A node of which a job has these slots."""
+    return Node("n1", len(indexes), indexes=indexes, np=np)
+
+
+def plan_on(node: Node, *, settings: Settings, image: Image | None = None, **asked: Any) -> Plan:
+    """The plan of a job that has this node, after a survey."""
+    request = Request(**{"ram": GIB >> 2, **asked})
+    return make_plan(request, settings, JOB, [node], image or Image("i", "/i"), {ROOM.node: ROOM})

@@ -399,3 +399,14 @@ def test_a_component_that_does_not_say_what_it_left_hinders_no_reaping(
     assert [str(error) for error in outcome.troubles] == [
         "the component notice does not say what it has here: it is broken"
     ]
+
+
+def test_ours_are_declared_like_those_of_others() -> None:
+    """The package's own entry points lead to what the loader loads."""
+    import tomllib
+
+    about = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    declared = about["entry-points"]["nornir_torque_vm.components"]
+    assert declared == {name: f"{module}:component" for name, module in loading.MODULES.items()}
+    for name in loading.MODULES:
+        assert loading.load(name, Settings()).name == name

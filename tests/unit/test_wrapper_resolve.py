@@ -57,7 +57,7 @@ def test_later_texts_win_key_by_key() -> None:
         (COMMAND_LINE, "iocm=0", "-vm key iocm is '0' but must be true or false; 0 and 1 are refused"),
         (COMMAND_LINE, "vcpus", "-vm has 'vcpus', which is not key=value"),
         ("script line 7", "vms_per_node=9", "script line 7: vms_per_node is 9, and the site allows 8"),
-        (COMMAND_LINE, "unclot=yes", "unclot works in OSv guests only, and the image is debian (file name)"),
+        (COMMAND_LINE, "unclot=yes", "unclot works in osv guests only, and the image is debian (file name)"),
         (COMMAND_LINE, "arch=i686", "arch=i686 contradicts the image, which is x86_64 (image catalogue)"),
         (
             COMMAND_LINE,
@@ -115,7 +115,7 @@ def test_a_site_may_refuse_instead() -> None:
 def test_shared_memory_by_default_is_for_osv_only() -> None:
     """A default does not make a job of another family fail."""
     osv = ImageFacts("a.qcow2", Distro.OSV, "image catalogue")
-    assert resolved(unclot_default=True, **ALL).values["unclot"] == (False, "for OSv guests only")
+    assert resolved(unclot_default=True, **ALL).values["unclot"] == (False, "for osv guests only")
     assert resolved(image=osv, unclot_default=True, **ALL)["unclot"] is True
     assert resolved("unclot=on", image=osv, **ALL).request == Request(unclot=True)
 
@@ -152,10 +152,10 @@ def test_disks_in_memory_are_offered_where_the_site_says_where() -> None:
 def test_keys_without_effect_yet_are_named_in_one_line() -> None:
     """Once per reason, and only those that were asked for."""
     asked = gather([(COMMAND_LINE, "vcpu_pinning=on,unclot_shmem=2G,vrdma=on,iocm=on,vcpus=2")])
-    found = resolve(asked, Settings(iocm_enabled=True, unclot_enabled=True), IMAGE)
+    found = resolve(asked, Settings(vrdma_enabled=True, unclot_enabled=True), IMAGE)
     assert found.warnings == (
-        "the site has switched vrdma off: vrdma=true is ignored",
-        f"without effect so far: iocm, unclot_shmem ({KEYS['iocm'].pending})",
+        "the site has switched iocm off: iocm=true is ignored",
+        f"without effect so far: vrdma ({KEYS['vrdma'].pending})",
     )
 
 

@@ -1,0 +1,90 @@
+"""Components on a real node: what libvirt, the kernel and the guests say of I/O threads and shared memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+from driving import leftovers
+
+from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.pinning.topology import cpus_of, cpus_text
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(
+        os.cpu_count() == 1, reason="what is kept for input and output is a processor of its own"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def seen(lab: Lab) -> dict[str, Any]:
+    """What components_probe saw."""
+    image = next(path.name for path in lab.pool.iterdir() if path.name.startswith("micro"))
+    argv = [sys.executable, str(Path(__file__).parent / "components_probe.py"), image]
+    done = lab.run("node1", argv, seconds=240)
+    assert done.stderr == ""
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_the_guests_are_healthy_and_verified(seen: dict[str, Any]) -> None:
+    """Both components looked at the live domains."""
+    assert seen["boot"] == []
+
+
+@pytest.mark.proves("iocm", "iocm_enabled")
+def test_io_threads_and_emulators_are_on_what_is_kept_and_guests_are_not(seen: dict[str, Any]) -> None:
+    """The kernel says so of every thread."""
+    for place, threads in zip(seen["places"], seen["threads"], strict=True):
+        assert len(place["kept"]) == 1
+        assert not set(place["kept"]) & set(place["cpus"])
+        processors = [set(cpus_of(cpus)) for name, cpus in threads.items() if name.startswith("CPU ")]
+        others = {name: set(cpus_of(cpus)) for name, cpus in threads.items() if not name.startswith("CPU ")}
+        assert processors == [set(place["cpus"])]
+        assert any(name.startswith("IO iothread") for name in others)
+        assert all(cpus == set(place["kept"]) for cpus in others.values()), others
+
+
+def test_the_live_domain_has_its_disks_on_the_thread(seen: dict[str, Any]) -> None:
+    """And the thread where the plan says."""
+    domain = ET.fromstring(seen["xml"])  # noqa: S314 - libvirt's own
+    drivers = [disk.get("iothread") for disk in domain.findall("devices/disk/driver")]
+    assert drivers == ["1"] * len(drivers)
+    (pin,) = domain.findall("cputune/iothreadpin")
+    assert pin.get("cpuset") == cpus_text(seen["places"][0]["kept"])
+
+
+@pytest.mark.proves("unclot", "unclot_enabled", "unclot_shmem")
+def test_guests_of_one_node_see_each_others_memory(seen: dict[str, Any]) -> None:
+    """A PCI device in each, and what one writes the other reads."""
+    for lines in seen["devices"].values():
+        assert "0x1af4 0x1110" in lines
+    assert {int(text, 16) for text in seen["memory"].values()} == {0x7043BEEF}
+
+
+def test_nobody_else_on_the_node_may_read_it(seen: dict[str, Any]) -> None:
+    """It is the emulator's alone, as large as was asked for."""
+    ((mode, _, size),) = seen["shared"].values()
+    assert (mode, size) == (0o600, 1 << 20)
+    (name,) = seen["shared"]
+    assert name.startswith("tvm-4810-a1-")
+
+
+def test_it_outlives_a_crash_and_the_reaper_removes_it(seen: dict[str, Any]) -> None:
+    """Neither the emulator nor libvirt does."""
+    assert seen["crashed"] == seen["shared"]
+    assert seen["reaped"] == [["removed", list(seen["shared"])]]
+    assert seen["after"] == {}
+
+
+def test_nothing_is_left(seen: dict[str, Any], lab: Lab) -> None:
+    """No guest, no file."""
+    assert seen
+    assert leftovers(lab) == {}
