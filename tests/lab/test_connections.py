@@ -83,6 +83,7 @@ def test_thirty_guests_of_a_node_share_five_connections(own: Lab) -> None:
     assert found["seconds"] < 5
 
 
+@pytest.mark.proves("node_shell_user", "node_shell_key", "node_shell_known_hosts")
 def test_commands_on_a_node_use_one_login_and_the_pinned_key(own: Lab) -> None:
     """Thirty logins at once would meet the sshd's limit; an unknown key is refused."""
     found = probe(own, "shell")

@@ -208,6 +208,7 @@ def by_ssh(site: Lab) -> Iterator[Lab]:
             command(site, *INSTALL, node=node)
 
 
+@pytest.mark.proves("node_uri")
 def test_a_guest_boots_on_each_node_by_a_key_that_can_do_nothing_else(by_ssh: Lab) -> None:
     """The self-test of both nodes from one; a shell is what the key does not get."""
     done = command(by_ssh, "selftest", "node1", "--node", "node2", "-vm", "ram=192M", seconds=200.0)

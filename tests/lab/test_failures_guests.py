@@ -120,6 +120,7 @@ def test_what_a_guest_said_last_is_in_the_jobs_history(
     bystander.untouched()
 
 
+@pytest.mark.proves("timeout")
 def test_a_guest_whose_sshd_never_comes_is_late_in_health(
     lab: Lab, bystander: Bystander, image: Callable[..., str]
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_sisters_libvirtd_that_is_lost_during_the_job_changes_nothing_for_the_
     bystander.untouched()
 
 
+@pytest.mark.proves("teardown_margin")
 @pytest.mark.parametrize("phase", ["image", "start"])
 def test_a_sisters_libvirtd_that_freezes_is_late_and_the_epilogue_finds_all(
     lab: Lab, bystander: Bystander, phase: str

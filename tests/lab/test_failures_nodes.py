@@ -163,6 +163,7 @@ def full_of_processors(lab: Lab, other: Bystander) -> Iterator[dict[str, object]
         shutil.rmtree(folder)
 
 
+@pytest.mark.proves("max_vms_per_node", "host_os_ram_mb")
 @pytest.mark.parametrize(
     ("full", "words"),
     [

@@ -43,6 +43,7 @@ def test_the_timeline_names_every_phase_of_every_guest(lab: Lab) -> None:
     assert history(lab, ended, "verdict")["outcome"] == "ok"
 
 
+@pytest.mark.proves("image_pool")
 def test_the_pool_may_be_read_only(lab: Lab) -> None:
     """The lab mounts it so; a root-owned 0444 file on a read-only mount is all that is needed."""
     mount = lab.run("node1", ["findmnt", "-n", "-o", "OPTIONS", "-T", "/srv/torque-vm/images"]).stdout

@@ -114,6 +114,7 @@ def impatient(lab: Lab) -> Iterator[None]:
     path.write_text(before)
 
 
+@pytest.mark.proves("sister_grace")
 def test_a_sister_removes_what_its_mother_superior_leaves(
     lab: Lab, impatient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_sister_removes_what_its_mother_superior_leaves(
     assert leftovers(lab) == {}
 
 
+@pytest.mark.proves("site_hook_timeout")
 def test_a_prologue_of_the_sites_that_hangs_is_ended_in_time(lab: Lab, site: Callable[..., None]) -> None:
     """As TORQUE ends one: requeue; here before there is no time left to clean up."""
     site("prologue", "sleep 4711")

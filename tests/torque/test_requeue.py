@@ -62,6 +62,7 @@ def note_of(lab: Lab, node: str) -> str:
     return next((line for line in lines if line.split()[0] == node), "")
 
 
+@pytest.mark.proves("local_uri")
 def test_what_the_site_cannot_mend_is_tried_a_limited_number_of_times_and_told(site: Lab) -> None:
     """After the pause each; then the job ends with 122, its error file is one sentence, its output nothing.
 

@@ -77,6 +77,7 @@ def test_faults_and_nodes_that_are_out_are_told(run: Run, site: Site, server: Se
     assert [fault["job_id"] for fault in found[0]["faults"]] == ["0.head", "1.head"]
 
 
+@pytest.mark.proves("offline_within")
 def test_faults_that_do_not_count_any_more_are_not_told(run: Run, site: Site) -> None:
     """The site said for how long they do."""
     old = Fault(time.time() - site.settings.offline_within - 5, "17.head", "survey", "x")

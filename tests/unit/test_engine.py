@@ -253,6 +253,7 @@ def test_our_connections_are_known_to_nornir(engine: Engine) -> None:
     assert CONNECTIONS.items() <= ConnectionPluginRegister.available.items()
 
 
+@pytest.mark.proves("parallel")
 def test_without_parallel_the_nodes_are_worked_on_one_after_the_other(site: Site) -> None:
     """All guests of a node before any of the next; the verdicts are the same."""
     order: list[str] = []

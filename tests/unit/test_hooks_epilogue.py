@@ -33,6 +33,7 @@ def mark(site: Site) -> None:
     (folder / JOB).touch()
 
 
+@pytest.mark.proves("run_dir", "history_dir", "volume_dir")
 def test_after_a_job_nothing_is_left_but_its_history(site: Site, logged: list[str]) -> None:
     """Guests, disks, seeds, keys, hand-over and marker are gone on every node."""
     mark(site)
@@ -125,6 +126,7 @@ def test_with_a_node_out_of_reach_the_job_is_remembered(
     assert site.left() == []
 
 
+@pytest.mark.proves("history_days")
 def test_old_records_go_and_young_ones_stay(site: Site) -> None:
     """History is kept for ``history_days``, counted from the last thing written."""
     site.prologue(site.call(job_id="1.head"))

@@ -112,6 +112,7 @@ def concluded(site: Site, call: HookCall | None = None, alarm: float = 300.0) ->
     return code, time.monotonic() - began
 
 
+@pytest.mark.proves("requeue_pause")
 def test_a_requeued_job_is_given_back_after_a_pause_with_one_line(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +137,7 @@ def test_an_interactive_job_is_given_up_without_a_pause(site: Site, monkeypatch:
     assert pauses[1] <= 0
 
 
+@pytest.mark.proves("prologalarm")
 def test_the_pause_ends_before_the_mom_would_kill_the_hook(site: Site) -> None:
     """A killed prologue counts as success."""
     alarm = settings_module.KILL_MARGIN + prologue.LAST_WORDS + 0.7

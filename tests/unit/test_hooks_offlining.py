@@ -47,6 +47,7 @@ def start(site: Site, server: Server, job_id: str = "17.head", **parameters: Any
     conclude(Prologue(site.call(job_id=job_id), settings, deadline, **parameters), deadline.at - 20)
 
 
+@pytest.mark.proves("offline_after")
 def test_a_node_that_fails_time_after_time_is_taken_out_once(
     site: Site, server: Server, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:
@@ -107,6 +108,7 @@ def test_an_administrators_own_mark_and_note_stay(
     assert logged == ["node2 failed 3 times and is offline already"]
 
 
+@pytest.mark.proves("max_offline_nodes")
 def test_no_more_nodes_are_taken_out_than_the_site_allows(
     site: Site, server: Server, monkeypatch: pytest.MonkeyPatch, logged: list[str]
 ) -> None:

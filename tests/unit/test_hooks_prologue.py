@@ -120,6 +120,7 @@ def test_a_refused_job_of_nobody_is_aborted(site: Site) -> None:
     assert site.left() == []
 
 
+@pytest.mark.proves("torque_home")
 @pytest.mark.parametrize("line", ["", "$job_starter /bin/sh", "$job_starter /nonexistent"])
 def test_no_guest_is_started_where_the_mom_has_no_job_starter_of_ours(site: Site, line: str) -> None:
     """The job would run beside its guests, on bare metal. In the end it is aborted: nobody can say why."""
@@ -132,6 +133,7 @@ def test_no_guest_is_started_where_the_mom_has_no_job_starter_of_ours(site: Site
     assert site.left() == []
 
 
+@pytest.mark.proves("max_requeues")
 def test_what_the_site_cannot_mend_is_tried_a_limited_number_of_times(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

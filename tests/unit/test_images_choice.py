@@ -58,6 +58,7 @@ def test_the_users_word_on_the_family_may_not_contradict_the_image(pool: Path) -
         image_for(Request(img="debian.qcow2", distro=Distro.OSV), site)
 
 
+@pytest.mark.proves("img_default")
 def test_the_image_of_a_job_is_its_own_or_the_sites(pool: Path) -> None:
     """The request goes first; without any name the user is told what to add."""
     site = Settings(image_pool=str(pool), img_default="micro", distro_default=Distro.REDHAT)

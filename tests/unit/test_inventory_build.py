@@ -63,6 +63,7 @@ def test_roles_and_nodes_select_hosts_with_nornirs_own_filters() -> None:
     }
 
 
+@pytest.mark.proves("max_connections_per_node")
 def test_node_and_guests_share_one_statement_of_how_libvirt_is_reached() -> None:
     """The node's own machine uses the local URI, another node the one made from its name."""
     hosts = build_inventory(plan(), SETTINGS, here="node1.cluster").hosts

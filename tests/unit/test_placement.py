@@ -91,6 +91,7 @@ def test_one_cell_counts_more_than_a_core_for_each() -> None:
     assert placements(node(*range(8)), vcpus=4) == [((0, 8), (1, 9), (2, 10), (3, 11))]
 
 
+@pytest.mark.proves("host_os_core_count")
 def test_processors_of_the_host_are_not_given_out() -> None:
     """One kept means the first core; np then counts the seven others."""
     settings = Settings(host_os_core_count=1)

@@ -621,6 +621,7 @@ class TestCommand:
         (line,) = node.syslog
         assert line.startswith("reap 17.head,18.head over, 4 guests and ")
 
+    @pytest.mark.proves("reap_grace")
     def test_the_grace_time_is_the_settings(
         self, node: Node, run: Callable[..., tuple[int, str, str]]
     ) -> None:

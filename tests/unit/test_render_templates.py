@@ -51,6 +51,7 @@ def refusal(own: Path | str) -> str:
     return text
 
 
+@pytest.mark.proves("template_dir")
 def test_a_sites_template_goes_before_the_built_in_one(own: Path) -> None:
     """By its name alone."""
     (own / NAME).write_text("<domain>{{ guest.name }}</domain>")

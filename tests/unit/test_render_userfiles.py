@@ -93,6 +93,7 @@ def test_any_text_is_one_word_of_the_script(path: str, user: str) -> None:
     assert shlex.split(call.split("\n\nmounted ")[0])[:2] == ["user0", path]
 
 
+@pytest.mark.proves("nfs_options")
 def test_nfs_is_mounted_by_address_and_nothing_is_setuid() -> None:
     """Guests' kernels look up no names; the site's options cannot take ours away."""
     plan = plan_with(UserFiles.NFS, (UserDir("/home/alice", "filer:/export/home/alice"),))

@@ -75,6 +75,7 @@ def test_the_first_source_that_knows_wins_and_is_named(world: World) -> None:
     assert world.inventory.hosts["j17-r0"].hostname == "10.89.0.9"
 
 
+@pytest.mark.proves("address_sources")
 def test_the_settings_say_whom_to_ask_in_which_order(tmp_path: pathlib.Path) -> None:
     """``address_sources`` is the default."""
     world = World(tmp_path, make_plan(1, 1), address_sources=(AddressSource.LEASE, AddressSource.AGENT))

@@ -145,6 +145,7 @@ def test_the_site_switches_the_wrapper_off(host: SubmitHost) -> None:
     assert host.recorded() is not None
 
 
+@pytest.mark.proves("server_hostname", "real_qsub_on_server", "real_qsub_on_nodes")
 @pytest.mark.parametrize("server", ["", HOSTNAME.upper(), f"{HOSTNAME}.cluster.example", f"x{HOSTNAME}"])
 def test_the_host_decides_which_qsub_is_the_real_one(host: SubmitHost, server: str) -> None:
     """The server has its own; short or full name, in any case."""

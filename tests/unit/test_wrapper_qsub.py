@@ -134,6 +134,7 @@ def test_a_bad_switch_concerns_jobs_with_guests_only(host: SubmitHost) -> None:
     assert "DISABLE_MIKELANGELO_HPC_STACK is '1' but must be true or false" in done.err
 
 
+@pytest.mark.proves("disable_mikelangelo_hpc_stack")
 def test_the_setting_switches_it_off(host: SubmitHost) -> None:
     """And nobody's environment switches it on again."""
     host.set(disable_mikelangelo_hpc_stack=True)
@@ -288,6 +289,7 @@ def test_what_qsub_refuses_is_left_to_qsub(host: SubmitHost, script: str) -> Non
     assert host.run("-z", script).qsub.words == ["-z", script]
 
 
+@pytest.mark.proves("disabled_hosts_list")
 def test_no_job_with_guests_from_a_switched_off_host(host: SubmitHost) -> None:
     """Plain jobs are submitted as ever."""
     host.set(disabled_hosts_list=".*")

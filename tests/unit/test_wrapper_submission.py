@@ -172,6 +172,7 @@ def test_what_was_raised_is_one_sentence() -> None:
     assert "1G of memory" in submitted("-l pmem=1gb -vm vcpus=2,ram=1G job.sh").raised.sentence
 
 
+@pytest.mark.proves("node_property", "pbs_exclusive_node_alloc", "request_mem")
 def test_settings_decide_what_is_asked_for_besides() -> None:
     """Property, memory and the policy of the nodes."""
     done = submitted(

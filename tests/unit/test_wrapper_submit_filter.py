@@ -239,6 +239,7 @@ exit {code}
 """
 
 
+@pytest.mark.proves("site_submit_filter")
 @pytest.mark.parametrize("script", [ASKING, lines("-N x"), "\n\n"])
 def test_the_sites_own_filter_runs_first(host: FilterHost, script: str) -> None:
     """With the same words; its output is what ours reads, its sentences reach the user."""
