@@ -33,6 +33,11 @@ class CloudInitSettings(MachineSettings):
         "",
         "domain of the guests' host names; empty: search_domain",
     )
+    search_domain: str = setting(
+        Text(HOST_PATTERN, "a domain name", empty=True),
+        "",
+        "domain in which guests look for short names; empty: domain",
+    )
     name_server: tuple[str, ...] = setting(
         Many(Text(_ADDRESS, "an IP address"), most=3),
         (),
@@ -70,6 +75,11 @@ class CloudInitSettings(MachineSettings):
     def packages_of(self, family: str) -> tuple[str, ...]:
         """The packages for guests of a family (``debian``, ``redhat``); none for others."""
         return {"debian": self.sw_packages_debian, "redhat": self.sw_packages_redhat}.get(family, ())
+
+    @property
+    def host_domain(self) -> str:
+        """The domain of the guests' full names; may be empty."""
+        return self.domain or self.search_domain
 
     @property
     def ntp_servers(self) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ from nornir_torque_vm.config.components import ComponentSettings
 from nornir_torque_vm.config.fields import Table, fields_of, setting, show
 from nornir_torque_vm.config.kinds import AbsPath, Bool, Int, Seconds, Text, Words
 from nornir_torque_vm.errors import SettingsError
-from nornir_torque_vm.nodefile import HOST_PATTERN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,9 +110,6 @@ class Settings(ComponentSettings):
         Seconds(0, DAY),
         600.0,
         "time for which a job has to be seen to be over before torque-vm reap removes what it left",
-    )
-    search_domain: str = setting(
-        Text(HOST_PATTERN, "a domain name", empty=True), "", "domain of the guests' host names"
     )
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ SUITE = "bookworm"
 PACKAGES = (
     "apt", "cloud-init", "initramfs-tools", "iproute2", "iputils-ping", "libnss-myhostname",
     "linux-image-cloud-amd64", "lz4", "netbase", "openmpi-bin", "openssh-server", "python3",
-    "qemu-guest-agent", "sudo", "systemd-sysv", "udev",
+    "qemu-guest-agent", "sudo", "systemd-sysv", "systemd-timesyncd", "tzdata", "udev",
 )  # fmt: skip
 """What is asked for; what these depend on comes with them, what they recommend does not."""
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/man/*", "/usr/share/locale/*")

@@ -19,8 +19,15 @@ echo localhost > "$root/etc/hostname"
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' > "$root/etc/hosts"
 : > "$root/etc/resolv.conf"
 
+# Like an image that was made of a machine cloud-init has set up: with its sudo user, whom a seed has to disable.
+# Until then nobody can log in as that user: there is neither a password nor a key.
+chroot "$root" useradd -m -s /bin/bash -G sudo debian
+echo 'debian ALL=(ALL) NOPASSWD:ALL' > "$root/etc/sudoers.d/90-cloud-init-users"
+
 chroot "$root" systemctl set-default multi-user.target
 chroot "$root" systemctl enable systemd-networkd.service ssh.service
+# The clock is the node's, unless a seed names a server: then cloud-init starts this.
+chroot "$root" systemctl disable systemd-timesyncd.service
 # Whether there is a seed was decided when this image was made; the generator would ask at each boot.
 chroot "$root" systemctl add-wants multi-user.target cloud-init.target
 

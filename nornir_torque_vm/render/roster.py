@@ -103,7 +103,9 @@ chmod 700 "$ssh"
 )
 
 
-def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, root: str = "") -> str:
+def roster_script(
+    plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, domain: str = "", root: str = ""
+) -> str:
     """Return a POSIX shell script that root runs in each guest: ``sh -s`` with it as standard input.
 
     It makes the directories of the job's script and nodefile, names all guests in ``/etc/hosts``, pins
@@ -113,6 +115,7 @@ def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, ro
     is left alone.
 
     :param addresses: guest name → IPv4 address, for every guest of the plan.
+    :param domain: of the guests' full names, which come first in ``/etc/hosts``; empty: they have none.
     :param root: directory that stands for ``/``.
     :raises NoAddress: a guest's address is missing.
     :raises InventoryError: a name or address is not one.
@@ -125,8 +128,10 @@ def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, ro
         "default_home": owner.home,
         "owner": f"{owner.uid}:{owner.gid}",
         "covered": OWN_SSH if plan.user_dirs else "",
-        "hosts": "\n".join(f"{address} {name}" for name, address in _places(plan, addresses)),
-        "known_hosts": known_hosts(plan, addresses, keys).rstrip("\n"),
+        "hosts": "\n".join(
+            " ".join([address, *_names(name, domain)]) for name, address in _places(plan, addresses)
+        ),
+        "known_hosts": known_hosts(plan, addresses, keys, domain).rstrip("\n"),
         "private_key": keys.user.private.rstrip("\n"),
         "public_key": keys.user.public.rstrip("\n"),
         "pbsdsh": pbsdsh().rstrip("\n"),
@@ -134,15 +139,15 @@ def roster_script(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, *, ro
     return "".join(f"{name}={word(value)}\n" for name, value in values.items()) + _SCRIPT
 
 
-def known_hosts(plan: Plan, addresses: Mapping[str, str], keys: JobKeys) -> str:
-    """Return the guests' host keys as a ``known_hosts`` file, by name and by address.
+def known_hosts(plan: Plan, addresses: Mapping[str, str], keys: JobKeys, domain: str = "") -> str:
+    """Return the guests' host keys as a ``known_hosts`` file, by all their names and by address.
 
     One name a line: dropbear's client does not read lists. Errors as in :func:`roster_script`.
     """
     return "".join(
         f"{known_as} {' '.join(keys.hosts[name].public.split()[:2])}\n"
         for name, address in _places(plan, addresses)
-        for known_as in (name, address)
+        for known_as in (*_names(name, domain), address)
     )
 
 
@@ -150,6 +155,11 @@ def known_hosts(plan: Plan, addresses: Mapping[str, str], keys: JobKeys) -> str:
 def pbsdsh() -> str:
     """Return the program ``pbsdsh`` as guests get it: POSIX shell text."""
     return resources.files(__package__).joinpath("pbsdsh.sh").read_text(encoding="utf-8")
+
+
+def _names(name: str, domain: str) -> tuple[str, ...]:
+    """A guest's names, the full one first: the system takes the first for the canonical one."""
+    return (f"{name}.{domain}", name) if domain else (name,)
 
 
 def _places(plan: Plan, addresses: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -8,7 +8,7 @@ from nornir.core.task import Result, Task
 
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import NotHealthy
-from nornir_torque_vm.inventory.hostdata import keys_of, plan_of
+from nornir_torque_vm.inventory.hostdata import keys_of, plan_of, settings_of
 from nornir_torque_vm.render.cloudinit.accounts import WRONG_ACCOUNT, account_check
 from nornir_torque_vm.render.roster import roster_script
 from nornir_torque_vm.tasks.common import GUEST_SSH, connection, where
@@ -32,7 +32,9 @@ def publish_roster(task: Task, addresses: Mapping[str, str] | None = None) -> Re
     """
     plan, keys = plan_of(task.host), keys_of(task.host)
     known = _addresses(task) if addresses is None else addresses
-    script = account_check(plan.job.owner) + roster_script(plan, known, keys)
+    script = account_check(plan.job.owner) + roster_script(
+        plan, known, keys, domain=settings_of(task.host).host_domain
+    )
     current.get().check()
     result = connection(task, GUEST_SSH).run("sh -s", stdin=script.encode())
     if result.rc == WRONG_ACCOUNT and result.stderr.strip():

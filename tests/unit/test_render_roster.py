@@ -93,6 +93,16 @@ def test_every_guest_knows_all_names_keys_and_the_users_key(shell: list[str], gu
     assert (modes["etc/hosts"], modes["etc/ssh/ssh_known_hosts"], modes["etc/ssh"]) == (0o644, 0o644, 0o755)
 
 
+def test_guests_of_a_domain_have_full_names_too(guest: Path) -> None:
+    """The full name is the canonical one, and its key is pinned as well."""
+    script = roster_script(owned_by(**MINE), ADDRESSES, keys_for(), domain="g.example", root=str(guest))
+    subprocess.run(["sh", "-s"], input=script, text=True, timeout=20, check=True, cwd="/")
+    hosts = (guest / "etc/hosts").read_text().splitlines()
+    assert hosts[1] == "10.89.0.100 j17-3-r0.g.example j17-3-r0"
+    known = (guest / "etc/ssh/ssh_known_hosts").read_text().splitlines()
+    assert [line.split()[0] for line in known[1:4]] == ["j17-3-r0.g.example", "j17-3-r0", "10.89.0.100"]
+
+
 def test_a_second_run_changes_nothing(shell: list[str], guest: Path) -> None:
     """A task may be repeated."""
     run(shell, guest)

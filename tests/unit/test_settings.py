@@ -49,6 +49,7 @@ DEFAULTS: dict[str, object] = {
     "network": "",
     "network_filter": "torque-vm-guest",
     "domain": "",
+    "search_domain": "",
     "name_server": (),
     "ntp_server_1": "",
     "ntp_server_2": "",
@@ -126,7 +127,6 @@ DEFAULTS: dict[str, object] = {
     "history_dir": "/var/log/torque-vm",
     "history_days": 30,
     "reap_grace": 600.0,
-    "search_domain": "",
 }  # fmt: skip
 
 
@@ -489,7 +489,7 @@ def test_words_that_say_what_a_setting_must_be(name: str, words: str) -> None:
         ("history_days", "days"),
         ("reap_grace", "seen to be over"),
         ("server_hostname", "batch server"),
-        ("search_domain", "host names"),
+        ("search_domain", "short names"),
     ],
 )
 def test_the_help_says_what_the_setting_is(name: str, part: str) -> None:

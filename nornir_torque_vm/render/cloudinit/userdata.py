@@ -59,8 +59,8 @@ def own_keys(
         "package_update": settings.package_update,
         "package_upgrade": False,
     }
-    if domain := settings.domain or settings.search_domain:
-        data["fqdn"] = f"{guest.name}.{domain}"
+    if settings.host_domain:
+        data["fqdn"] = f"{guest.name}.{settings.host_domain}"
     if settings.ntp_servers:
         data["ntp"] = {"enabled": True, "servers": list(settings.ntp_servers)}
     if packages := settings.packages_of(plan.image.distro):
