@@ -88,8 +88,8 @@ def test_what_the_site_cannot_mend_is_tried_a_limited_number_of_times_and_told(s
 def test_a_full_node_is_waited_for_without_end(site: Lab) -> None:
     """Of places, of memory, of processors; more often than a fault of the site would be tried again.
 
-    Nobody is blamed, no two guests are there at a time; then the job runs. The first job has all processors of
-    the node, which had one slot when it started.
+    Nobody is blamed, no two guests are there at a time; then the job runs. The first job has all processors
+    of the node, which had one slot when it started.
     """
     node, size = "node2", site.slots
     kibibytes = int(site.run(node, ["sh", "-c", "virsh nodeinfo | awk '/Memory size/ {print $3}'"]).stdout)
