@@ -40,6 +40,7 @@ from nornir_torque_vm.tasks import (
     hand_over,
     list_guests,
     mark_job,
+    mount_disk,
     mount_files,
     publish_roster,
     run_guest_script,
@@ -135,15 +136,19 @@ class Engine:
         *,
         base: Inventory | None = None,
         scripts: Sequence[GuestScript] = (),
+        disk: int | None = None,
         **parameters: Any,
     ) -> Boot:
         """Bring every guest of the plan from nothing to healthy, to its user's files and to the others.
 
         :param base: an administrator's own inventory, whose connection options for nodes count.
+        :param disk: descriptor of the plan's disk, which the first guest gets.
         :param scripts: run in every guest at last, one after the other; the first that fails is the last.
         :param parameters: for the task ``boot_guest``.
         """
         inventory = build_inventory(plan, self.settings, keys=keys, base=base)
+        if disk is not None:
+            inventory.hosts[plan.guests[0].name].data["disk"] = disk
         if (failed := self._components(plan, inventory, booted=False)).hosts:
             return Boot(failed, dict.fromkeys((guest.name for guest in plan.guests), ""))
         reports = [Report.from_results(self.run(inventory, boot_guest, role="guest", **parameters))]
@@ -156,6 +161,8 @@ class Engine:
         shell = plan.image.distro is not Distro.OSV  # which is told all that it can be by its seed
         if reports[0].ok and plan.user_dirs and shell:
             reports.append(Report.from_results(self.run(inventory, mount_files, role="guest")))
+        if reports[-1].ok and plan.disk is not None:
+            reports.append(Report.from_results(self.run(inventory, mount_disk, role="guest")))
         if reports[-1].ok and shell:
             introduced = self.run(inventory, publish_roster, role="guest", addresses=addresses)
             reports.append(Report.from_results(introduced))

@@ -24,7 +24,7 @@ NOTE_LENGTH = 400
 """Characters of a note; TORQUE 6.1.3 keeps 600 as they are (measured)."""
 HERE = "here"
 """Phase of a fault of the mother superior itself, met before any node was asked."""
-_GUESTS_OWN = frozenset({"address", "health", "roster", "guest-prologue", "vm-prologue"})
+_GUESTS_OWN = frozenset({"address", "health", "disk", "roster", "guest-prologue", "vm-prologue"})
 """Phases in which the guest's software has a part."""
 _NOT_THE_USERS = frozenset({HERE, "survey", "destroy"})
 """Phases in which nothing that the user asked for is tried; a second attempt removes the first one's rest."""

@@ -81,7 +81,6 @@ KEYS = Table(
             UserPath("the path of a disk image"),
             "disk image of the user that the first guest gets as /data and that stays after the job",
             default_from="disk_default",
-            pending="no disk is attached yet",
         ),
         Field(
             "fs_type",

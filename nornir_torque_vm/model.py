@@ -243,6 +243,14 @@ class Guest:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class DataDisk:
+    """A disk of the user's, which the job's first guest gets. ``format`` is ``qcow2`` or ``raw``."""
+
+    path: str
+    format: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """A request resolved on the nodes of one job: everything that is decided before acting."""
 
@@ -253,6 +261,8 @@ class Plan:
     user_files: UserFiles = UserFiles.NONE
     user_dirs: tuple[UserDir, ...] = ()
     components: tuple[Part, ...] = ()
+    disk: DataDisk | None = None
+    """Of the first guest, by rank."""
     added: str = ""
     """Cloud-init settings the owner adds, as a JSON object; empty: none."""
 

@@ -13,6 +13,8 @@ import errno
 import hashlib
 import os
 import selectors
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,6 +31,10 @@ PATIENCE = 10.0
 """Seconds a reading may take; a home directory may have to be mounted first."""
 LAST_WAIT = 1.0
 """Seconds a killed child is waited for: one that hangs in a dead file system does not even die."""
+_SIZE = 8
+"""Bytes in which a reader states a size."""
+_NUMBER = struct.Struct("i")
+"""A descriptor, as it is sent."""
 NOT_THE_USERS = frozenset({
     errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH,
     errno.ENOTCONN, errno.EREMOTEIO, errno.ENOMEM, errno.ENFILE, errno.EMFILE,
@@ -50,7 +56,7 @@ def read_as_owner(
     """
     subject = f"{key} names {show(ref.path)}, which"
     patience = Deadline.after(deadline.clamp(PATIENCE))
-    with _child(ref.path, owner, limit) as process:
+    with _child(ref.path, owner, str(limit), subprocess.PIPE) as process:
         content = _all_of(process, limit, patience)
         if content is not None and len(content) > limit:
             raise _refusal(subject, ownerread.TOO_LARGE, limit, owner)
@@ -66,17 +72,77 @@ def read_as_owner(
     return content
 
 
+def begin_as_owner(key: str, path: str, owner: Owner, deadline: Deadline) -> tuple[bytes, int]:
+    """Return the first 64 KiB of a file and its size in bytes, if its owner may read it.
+
+    Links are followed, with the owner's rights. Both are the owner's word: to be judged, not to be relied on.
+
+    :param key: of the request, for messages.
+    :param path: absolute.
+    :raises RequestError: it is not there, not readable for the owner, or no regular file.
+    :raises StorageError: its file system does not answer.
+    :raises InventoryError: we are neither root nor the owner.
+    """
+    subject = f"{key} names {show(path)}, which"
+    patience, limit = Deadline.after(deadline.clamp(PATIENCE)), ownerread.BEGINNING + _SIZE
+    with _child(path, owner, ownerread.BEGIN, subprocess.PIPE) as process:
+        found = _all_of(process, limit, patience)
+        if found is None or not _ended(process, patience):
+            raise StorageError(
+                f"{subject} could not be read in {PATIENCE:.0f} s as {owner.name}",
+                hint="is its file system there on this node?",
+            )
+    if process.returncode or len(found) < _SIZE:
+        raise _refusal(subject, process.returncode, 0, owner)
+    return found[_SIZE:], int.from_bytes(found[:_SIZE], "big")
+
+
+def open_as_owner(key: str, path: str, owner: Owner, deadline: Deadline) -> int:
+    """Return a descriptor, for reading and writing, of a file that the owner may open so.
+
+    Whoever has it may do with the file what the owner could when it was opened, and needs no other right.
+
+    :param key: of the request, for messages.
+    :param path: absolute.
+    :raises RequestError: it is not there, not writable for the owner, or no regular file.
+    :raises StorageError: its file system does not answer.
+    :raises InventoryError: we are neither root nor the owner.
+    """
+    subject = f"{key} names {show(path)}, which"
+    patience = Deadline.after(deadline.clamp(PATIENCE))
+    ours, theirs = socket.socketpair()
+    with ours, _child(path, owner, ownerread.OPEN, theirs.fileno()) as process:
+        theirs.close()  # so that we see its end
+        ours.settimeout(max(0.001, patience.remaining()))
+        with contextlib.suppress(TimeoutError):
+            # Not socket.recv_fds: in Python 3.11 it forgets the flag.
+            space = socket.CMSG_SPACE(_NUMBER.size)
+            _, found, _, _ = ours.recvmsg(1, space, socket.MSG_CMSG_CLOEXEC)
+            if found:
+                return int(_NUMBER.unpack(found[0][2])[0])
+        if not _ended(process, patience):
+            raise StorageError(
+                f"{subject} could not be opened in {PATIENCE:.0f} s as {owner.name}",
+                hint="is its file system there on this node?",
+            )
+    raise _refusal(subject, process.returncode, 0, owner)
+
+
 @contextlib.contextmanager
-def _child(path: str, owner: Owner, limit: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A reader with nothing of ours: no descriptor, no variable, no directory; see ``ownerread``."""
+def _child(path: str, owner: Owner, what: str, to: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A reader with nothing of ours: no descriptor, no variable, no directory; see ``ownerread``.
+
+    :param what: its first argument.
+    :param to: its standard output.
+    """
     if os.geteuid() not in {0, owner.uid}:
         raise InventoryError(f"a file of {owner.name} can be read by root and by {owner.name} only")
     program = [sys.executable, "-I", "-S", str(Path(ownerread.__file__).resolve())]
     groups = ",".join(str(gid) for _, gid in owner.groups)
     process = subprocess.Popen(
-        [*program, str(limit), path, str(owner.uid), str(owner.gid), groups],
+        [*program, what, path, str(owner.uid), str(owner.gid), groups],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+        stdout=to,
         stderr=subprocess.DEVNULL,
         env={},
         cwd="/",

@@ -13,18 +13,20 @@ PHASES: Mapping[str, str] = MappingProxyType(
         "discover_address": "address",
         "check_health": "health",
         "mount_files": "files",
+        "mount_disk": "disk",
         "publish_roster": "roster",
         "guest_prologue": "guest-prologue",
         "vm_prologue": "vm-prologue",
         "hand_over": "hand-over",
         "vm_epilogue": "vm-epilogue",
         "guest_epilogue": "guest-epilogue",
+        "unmount_disk": "unmount",
         "destroy": "destroy",
     }
 )
 """Name of a task → phase word, in the order a job goes through them. The task that runs scripts in guests is
 called like the script."""
-AFTER = frozenset({"vm-epilogue", "guest-epilogue", "destroy"})
+AFTER = frozenset({"vm-epilogue", "guest-epilogue", "unmount", "destroy"})
 """Phases after the job has run."""
 _STEPS = ("start", "verify", "stop")
 """What is done with a component of a job; each component has phases of its own."""

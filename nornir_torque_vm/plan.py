@@ -26,6 +26,7 @@ from nornir_torque_vm.machine.offer import (
 )
 from nornir_torque_vm.machine.shape import shape_of
 from nornir_torque_vm.model import (
+    DataDisk,
     Distro,
     Guest,
     Image,
@@ -214,6 +215,7 @@ def _plan(
     user_files: str,
     user_dirs: list[dict[str, Any]],
     components: list[dict[str, Any]],
+    disk: dict[str, Any] | None = None,
     added: str = "",
 ) -> Plan:
     """Build the values from what JSON holds; an unknown or missing key is a ``TypeError``."""
@@ -238,6 +240,7 @@ def _plan(
         user_files=UserFiles(user_files),
         user_dirs=tuple(UserDir(**one) for one in user_dirs),
         components=tuple(_part(**one) for one in components),
+        disk=None if disk is None else DataDisk(**disk),
         added=added,
     )
 

@@ -30,6 +30,7 @@ from nornir_torque_vm.engine import Boot
 from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.exitcodes import cli_exit
 from nornir_torque_vm.found import FoundGuest
+from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.inventory.torque import server_of
 from nornir_torque_vm.machine.shape import shape_of
@@ -44,6 +45,8 @@ from nornir_torque_vm.tasks.destroy import Destroyed
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE
 
 COLUMNS = ("guest", "node", "job", "owner", "state", "vcpus", "memory", "mac")
+OF_JOBS = ("vm_prologue", "vm_epilogue", "disk")
+"""Keys that concern a job around its guests."""
 NO_NODE, NO_GUEST = "no node is selected", "there is no such guest"
 
 
@@ -75,6 +78,8 @@ def boot(*, requests: tuple[str, ...], **options: Any) -> int:
         return command.nothing(NO_NODE)
     asked = read_request((COMMAND_LINE, text) for text in requests)
     request = settled(asked, settings).request
+    if unused := [key for key in OF_JOBS if getattr(request, key) is not None]:
+        say(f"only jobs have {', '.join(unused)}: guests started here have not")
     image = image_for(request, settings)
     job_id = command.job_id or f"{int(time.time())}.adhoc"
     job = Job(job_id, server_of(job_id, settings), caller(), nonce=secrets.token_hex(4))

@@ -65,7 +65,6 @@ class GuestSettings:
         AbsPath(empty=True),
         "",
         "disk image that the first guest of a job gets as /data; empty: none",
-        pending=KEYS["disk"].pending,
     )
     filesystem_type_default: str = setting(
         KEYS["fs_type"].kind,

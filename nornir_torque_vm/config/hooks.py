@@ -6,7 +6,7 @@ import dataclasses
 
 from nornir_torque_vm.config.cloudinit import CloudInitSettings
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.kinds import AbsPath, Int, Seconds
+from nornir_torque_vm.config.kinds import AbsPath, Bool, Int, Seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,16 @@ class HookSettings(CloudInitSettings):
         Seconds(1, 86_400),
         60.0,
         "time each script has in the guests, the site's or the user's, as far as the hook's time lets it",
+    )
+    allow_user_disks: bool = setting(
+        Bool(),
+        True,
+        "whether a job may bring a disk of its owner's (disk), whose file system a guest's kernel reads",
+    )
+    shutdown_timeout: float = setting(
+        Seconds(1, 86_400),
+        30.0,
+        "time the guest with the user's disk has to let go of it and shut down, at most half of what is left",
     )
     sister_grace: float = setting(
         Seconds(1, 86_400),

@@ -45,6 +45,7 @@ FILES_MODULES = {
     "MODULES_9p": ("9pnet_virtio", "9p"),
     "MODULES_nfs4": ("nfsv4",),
     "MODULES_virtiofs": ("virtiofs",),
+    "MODULES_ext4": ("crc32c_generic", "ext4"),
 }
 """The same for ``micro-files``; ``modprobe`` there loads what is named after its argument."""
 

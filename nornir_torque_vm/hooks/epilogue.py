@@ -17,6 +17,7 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.hooks.arguments import HookCall, parse_epilogue
+from nornir_torque_vm.hooks.datadisk import put_away
 from nornir_torque_vm.hooks.figures import keep_figures
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
 from nornir_torque_vm.hooks.guestscripts import run_epilogues
@@ -53,6 +54,7 @@ class Epilogue:
         history = History.latest(self.settings.history_dir, job_id)
         failed = run_epilogues(self.settings, self.deadline, state, history)
         used = keep_figures(self.settings, self.deadline, nodes, history)
+        failed += put_away(self.settings, self.deadline, state, history)
         failed += kept_consoles(self.settings, self.deadline, state, history)
         with history.events() as events:
             engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job_id)])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 from nornir_torque_vm.addresses.giving import addressed
 from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.datadisk.opening import opened_disk
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.guestscripts.reading import scripts_of
@@ -70,10 +72,13 @@ class Start:
         plan = with_metadata(plan, added)
         plan = addressed(plan, self.settings, facts, self.deadline, unknown)
         self.beside += floating(plan, unknown)
-        keys = make_job_keys([guest.name for guest in plan.guests])
-        self.state.save(plan, keys, scripts)
-        self.history.write("plan", plan)
-        return self.boot(plan, keys, scripts)
+        with opened_disk(request, self.settings, self.job.owner, image, self.deadline) as opened:
+            disk, fd = opened or (None, None)
+            plan = dataclasses.replace(plan, disk=disk)
+            keys = make_job_keys([guest.name for guest in plan.guests])
+            self.state.save(plan, keys, scripts)
+            self.history.write("plan", plan)
+            return self.boot(plan, keys, scripts, fd)
 
     def survey(self, nodes: Sequence[Node], shape: Shape) -> tuple[dict[str, NodeFacts], Report | None]:
         """What the nodes have when nothing of the job's earlier attempts is there; a report if it failed."""
@@ -97,10 +102,13 @@ class Start:
         engine = Engine(self.settings, self.deadline)
         return Report.combined((engine.destroy(nodes, self.job.id), engine.mark(nodes, self.job.id)))
 
-    def boot(self, plan: Plan, keys: JobKeys, scripts: Sequence[GuestScript]) -> Report:
-        """Boot the plan's guests, and tell the nodes that they are the job's."""
+    def boot(self, plan: Plan, keys: JobKeys, scripts: Sequence[GuestScript], disk: int | None) -> Report:
+        """Boot the plan's guests, and tell the nodes that they are the job's.
+
+        :param disk: descriptor of the plan's disk.
+        """
         first = in_order(scripts, before=True)
-        boot = self.engine.boot(plan, keys, scripts=first, probe=self.probe)
+        boot = self.engine.boot(plan, keys, scripts=first, disk=disk, probe=self.probe)
         keep_said(self.history, boot.runs)
         self.beside += self.engine.warnings
         if not boot.report.ok:

@@ -8,6 +8,7 @@ node         node, guest      name of the physical node
 slots        node             slots the job has there
 guest        guest            :class:`~nornir_torque_vm.model.Guest`
 rank         guest            its rank; also ``mac``, ``domain``: plain values to filter by and to print
+disk         guest            descriptor of the user's disk, on the guest that starts with it
 started      guest            True once ``start_guest`` has created it; not when it was running before
 facts        both, by node    :class:`~nornir_torque_vm.model.NodeFacts`, when there was a survey
 uri          both, by node    the node's libvirt

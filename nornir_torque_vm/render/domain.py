@@ -10,6 +10,7 @@ from markupsafe import Markup
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Guest, Placement, Plan, UserFiles
 from nornir_torque_vm.pinning.topology import cpus_text
+from nornir_torque_vm.render.datadisk import SERIAL
 from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 TEMPLATE = "domain.xml.j2"
 """Name of the template, built-in or in the site's ``template_dir``."""
+
+FILES = "data"
+"""Under this name the emulator is given the user's disk, an open file."""
 
 MACHINES = {"x86_64": "q35", "i686": "q35"}
 """Architecture → machine type where the settings name none. Both boot the pool's BIOS images."""
@@ -124,6 +128,9 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         extras=extras_texts(guest.extras),
         owner=plan.job.owner,
         user_files=plan.user_files,
+        disk=plan.disk if guest.rank == 0 else None,
+        disk_serial=SERIAL,
+        disk_files=FILES,
         # What comes by NFS is no device.
         user_dirs=() if plan.user_files is UserFiles.NFS else plan.user_dirs,
     )

@@ -157,6 +157,11 @@ class Ending:
         except libvirtError as exc:
             if exc.get_error_code() not in (NO_DOMAIN, OPERATION_INVALID):
                 raise map_error(exc, self._node) from exc
+        try:
+            domain.undefine()  # whoever started it may have been killed while it was defined: see start_guest
+        except libvirtError as exc:
+            if exc.get_error_code() not in (NO_DOMAIN, OPERATION_INVALID):
+                raise map_error(exc, self._node) from exc
         self.ended.append(name)
 
     def error(self) -> BaseException | None:

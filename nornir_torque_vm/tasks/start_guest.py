@@ -13,12 +13,14 @@ from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, HypervisorUnreachable
 from nornir_torque_vm.inventory.hostdata import guest_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest
-from nornir_torque_vm.render.domain import domain_xml
+from nornir_torque_vm.render.domain import FILES, domain_xml
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, disk_storage_of, storage_of, uri_of, where
 from nornir_torque_vm.tasks.volumes import volumes_of
 
 CONNECTION_NAME = LIBVIRT
 
+_DEFINE_VALIDATE = 1
+"""``VIR_DOMAIN_DEFINE_VALIDATE``: the same for a domain that is defined first."""
 _START_VALIDATE = 16
 """``VIR_DOMAIN_START_VALIDATE``: libvirt checks the XML against its schema, and so refuses what an old
 libvirt would otherwise ignore."""
@@ -49,18 +51,25 @@ def start_guest(task: Task, dry_run: bool | None = None) -> Result:
         return Result(host=host, result=guest.domain, diff=xml, changed=True)
     conn = connection(task)
     current.get().check()
-    changed = _create(task, conn, guest, xml)
+    disk = host.get("disk") if plan_of(host).disk and guest.rank == 0 else None
+    changed = _create(task, conn, guest, xml, disk)
     host.data["started"] = changed
     return Result(host=host, result=guest.domain, changed=changed)
 
 
-def _create(task: Task, conn: Any, guest: Guest, xml: str) -> bool:
-    """Create the domain; False when it runs already."""
+def _create(task: Task, conn: Any, guest: Guest, xml: str, disk: int | None) -> bool:
+    """Create the domain; False when it runs already.
+
+    :param disk: descriptor of the user's disk, if the guest has it.
+    """
     from libvirt import libvirtError
 
     try:
         # The test driver would check inside this process: 16 ms each, and not thread-safe.
-        domain = conn.createXML(xml, 0 if is_test(uri_of(task.host)) else _START_VALIDATE)
+        if disk is not None:
+            domain = _create_with(task, conn, xml, disk)
+        else:
+            domain = conn.createXML(xml, 0 if is_test(uri_of(task.host)) else _START_VALIDATE)
     except libvirtError as exc:
         error = map_error(exc, **where(task))
         if isinstance(error, HypervisorUnreachable) or not _runs_already(conn, guest):
@@ -74,6 +83,28 @@ def _create(task: Task, conn: Any, guest: Guest, xml: str) -> bool:
             domain.destroy()
         raise
     return True
+
+
+def _create_with(task: Task, conn: Any, xml: str, disk: int) -> Any:
+    """Create a domain whose emulator is given an open file.
+
+    libvirt takes one for a domain that is defined only (virDomainFDAssociate, 9.0). So it is defined for a
+    moment; killed in between, whoever removes the job's guests finds it like any other, see ``ending``.
+    """
+    from libvirt import libvirtError
+
+    domain = conn.defineXMLFlags(xml, _DEFINE_VALIDATE)
+    try:
+        if not hasattr(domain, "FDAssociate"):
+            raise HypervisorError(
+                "libvirt here cannot give a guest an open file", hint="it takes 9.0 or later", **where(task)
+            )
+        domain.FDAssociate(FILES, [disk], 0)
+        domain.create()
+    finally:
+        with contextlib.suppress(libvirtError):  # a running one goes on without: it is transient then
+            domain.undefine()
+    return domain
 
 
 def _runs_already(conn: Any, guest: Guest) -> bool:

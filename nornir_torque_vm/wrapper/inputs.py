@@ -145,7 +145,7 @@ def read_user_files(asked: dict[str, tuple[Any, str]], directory: str) -> dict[s
                 _check_mapping(content, subject)
             read[key] = FileRef(path, _digest(content)), origin
         elif key == "disk" and value:
-            path = absolute(value, directory)
+            path = _behind_links(absolute(value, directory))
             _check_disk(path, f"{where}disk names {show(value)}, which")
             read[key] = path, origin
         elif key == "img" and "/" in value:

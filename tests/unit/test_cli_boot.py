@@ -79,10 +79,17 @@ def test_boot_reads_the_keys_as_a_submission_does(site: Site, run: Run, tmp_path
     (tmp_path / "user-data").write_text("#cloud-config\n")
     said = boot(run, "-vm", f"metadata={tmp_path}/user-data,VCPUS=2,unclot=on")
     assert said.code == 0
-    off, pending, _ = said.err.splitlines()
+    off, _ = said.err.splitlines()
     assert off == "torque-vm: the site has switched unclot off: unclot=true is ignored"
-    assert pending.startswith("torque-vm: without effect so far: metadata (")
     assert [guest["vcpus"] for guest in run("guests", *BOTH, "--json").json["guests"]] == [2, 2]
+
+
+def test_boot_says_what_only_jobs_have(site: Site, run: Run, tmp_path: Path) -> None:
+    """Nobody shall look for a script's effect."""
+    (tmp_path / "script").write_text("true\n")
+    said = boot(run, "-vm", f"vm_epilogue={tmp_path}/script")
+    assert said.code == 0
+    assert said.err.startswith("torque-vm: only jobs have vm_epilogue: guests started here have not\n")
 
 
 def test_boot_stops_at_a_node_that_does_not_answer(

@@ -122,7 +122,7 @@ def test_the_reader_has_the_owners_rights_and_nothing_of_ours(home: Path, owner:
     held = os.open("/etc/shadow", os.O_RDONLY)
     os.set_inheritable(held, True)
     try:
-        with ownerfile._child("/proc/self/status", grouped, 1 << 16) as process:
+        with ownerfile._child("/proc/self/status", grouped, str(1 << 16), subprocess.PIPE) as process:
             status = ownerfile._all_of(process, 1 << 16, Deadline.after(30))
     finally:
         os.close(held)

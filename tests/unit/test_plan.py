@@ -156,7 +156,8 @@ def test_the_json_form_is_an_interface() -> None:
     assert text.startswith('{\n "version": 1,\n "job": {\n')
     assert text.endswith("}\n")
     assert list(json.loads(text)) == [
-        "version", "job", "nodes", "guests", "image", "user_files", "user_dirs", "components", "added",
+        "version", "job", "nodes", "guests", "image", "user_files", "user_dirs", "components",
+        "disk", "added",
     ]  # fmt: skip
 
 

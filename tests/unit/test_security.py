@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hook_kit import JOB, USER, Site, site
@@ -146,26 +147,18 @@ def overlay_on(path: str) -> bytes:
     return overlay_bytes(path, "raw", 1 << 30)
 
 
+@pytest.mark.parametrize("key", ["vcpu_pinning", "vm_prologue", "vm_epilogue", "metadata", "disk"])
 def test_files_of_others_in_a_request_are_not_read(
-    site: Site, home: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, home: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
-    """The request may name any path with any digest; each of these would hang whoever opens it."""
+    """The request may name any path with any digest; this one would hang whoever opens it.
+
+    It is looked at with the owner's rights, and without waiting for whoever might write into it.
+    """
     fifo = FileRef(f"{home}/.profile", "0" * 64)
-    request = Request(ram=64 << 20, vm_prologue=fifo, vm_epilogue=fifo, metadata=fifo, disk=fifo.path)
-    text = request.encode().removeprefix("vm1:")
+    named: Any = fifo.path if key == "disk" else fifo
+    text = Request(ram=64 << 20, **{key: named}).encode().removeprefix("vm1:")
     mark(site)
-    arguments = slots.arguments("prologue", hostile_facts(site, home, text))
-    assert main(site, "prologue", monkeypatch, arguments) == 0
-    assert len(site.domains()) == 2
-
-
-def test_a_pinning_file_that_would_hang_root_starts_nothing(
-    site: Site, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is looked at with the owner's rights, and without waiting for whoever might write into it."""
-    request = Request(ram=64 << 20, vcpu_pinning=FileRef(f"{home}/.profile", "0" * 64))
-    mark(site)
-    text = request.encode().removeprefix("vm1:")
     arguments = slots.arguments("prologue", hostile_facts(site, home, text))
     assert main(site, "prologue", monkeypatch, arguments) == 0
     assert "which is not a regular file" in site.history("verdict.json")["sentence"]
@@ -319,7 +312,9 @@ def test_no_name_in_a_shared_directory_is_fixed() -> None:
 def test_no_program_is_run_as_the_user_by_root_or_kills_by_name() -> None:
     """Login files would run; other jobs and logins of the same user would end."""
     words = {"su", "sudo", "runuser", "pkill", "skill", "killall", "fuser"}
-    assert [(name, text) for name, text in constants() if text in words] == []
+    # In a guest, root becomes the user by name: see the scripts below render/.
+    found = [(name, text) for name, text in constants() if text in words and not name.startswith("render/")]
+    assert found == []
     for path in ROOT.glob("hooks/*"):
         code = re.sub(r"^\s*#.*$", "", path.read_text(), flags=re.MULTILINE)
         assert not words & set(re.findall(r"[a-z]+", code)), path
