@@ -6,6 +6,7 @@ import dataclasses
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cloud_init import LIBRARY, PYTHON, CloudInit
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from render_kit import IMAGE, keys_for, legal, plan_of
 
 from nornir_torque_vm.addresses.model import StaticAddress
+from nornir_torque_vm.config.cloudinit import ROOT_KEYS, SAFE_KEYS
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.model import Distro, Owner
+from nornir_torque_vm.render.cloudinit.metadata import check_added, with_metadata
 from nornir_torque_vm.render.cloudinit.network import network_config
 from nornir_torque_vm.render.cloudinit.seed import seed_files
 
@@ -67,6 +70,26 @@ def test_the_schema_has_nothing_against_any_user_data(
     """Whoever owns the job, whatever the site says, for each family; no word of it is going to be dropped."""
     plan = plan_of(owner=owner, image=dataclasses.replace(IMAGE, distro=family))
     files = seed_files(plan, plan.guests[1], keys_for(), node, site)
+    assert cloud_init.against(files["user-data"]) == ""
+
+
+users = st.fixed_dictionaries({}, optional={
+    "timezone": st.just("Europe/Berlin"), "locale": st.just("C.UTF-8"),
+    "runcmd": st.just(["true", ["a", "b"]]),
+    "packages": st.just(["g++", ["hdf5", "1.10"]]), "bootcmd": st.just(["true"]),
+    "write_files": st.just([{"path": "/x", "content": "y", "permissions": "0600"}]),
+})  # fmt: skip
+
+
+@given(user=users, site=users, settings_=sites)
+@settings(max_examples=60)
+def test_the_schema_has_nothing_against_what_is_added(
+    cloud_init: CloudInit, user: dict[str, Any], site: dict[str, Any], settings_: Settings
+) -> None:
+    """By the site and by the user, together with ours."""
+    check_added(user, (*SAFE_KEYS, *ROOT_KEYS))
+    plan = with_metadata(plan_of(), user)
+    files = seed_files(plan, plan.guests[0], keys_for(), "10.89.0.11", settings_, site)
     assert cloud_init.against(files["user-data"]) == ""
 
 
