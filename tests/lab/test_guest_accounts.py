@@ -210,6 +210,8 @@ def test_the_images_own_sudo_user_is_locked_out(guest: Guest, name: str) -> None
     guest.has(f"{name}:x:1000:1000::/home/{name}:/bin/bash\nsvc:x:1001:1001::/home/svc:/bin/bash\n")
     etc = guest.root / "etc"
     (etc / "group").write_text(f"{GROUP.replace('sudo:x:27:', f'sudo:x:27:{name}')}{name}:x:1000:\n")
+    shadow = (etc / "shadow").read_text()
+    (etc / "shadow").write_text(shadow.replace(f"{name}:!", f"{name}:$6$salt$hash"))
     (etc / "sudoers.d" / SUDOERS).write_text(f"{name} ALL=(ALL) NOPASSWD:ALL\n")
     (etc / "sudoers.d/own").write_text(f"Defaults !fqdn\n{name} ALL=(ALL) NOPASSWD:ALL\nsvc ALL=(ALL) ALL\n")
     (etc / "cloud/cloud.cfg").write_text(
@@ -221,7 +223,7 @@ def test_the_images_own_sudo_user_is_locked_out(guest: Guest, name: str) -> None
     keys.write_text("ssh-ed25519 AAAA site\n")
     guest.boots()
     fields = guest.line("shadow", name)
-    assert (fields[1][0], fields[7]) == ("!", "1")
+    assert (fields[1], fields[7]) == ("!$6$salt$hash", "1")
     assert guest.line("passwd", name)[6] == "/usr/sbin/nologin"
     assert guest.id("-Gn", name) == name
     assert not keys.exists()
