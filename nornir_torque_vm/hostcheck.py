@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 
+from nornir_torque_vm.addresses.script import program
 from nornir_torque_vm.catalogue import read_catalogue
 from nornir_torque_vm.config.check import Finding, Level
 from nornir_torque_vm.config.settings import KILL_MARGIN, Settings
@@ -29,7 +30,7 @@ def check_host(settings: Settings, hostname: str) -> Iterator[Finding]:
     :param hostname: this host's name, short or full.
     """
     checks: tuple[Callable[[Settings, str], Iterator[Finding]], ...] = (
-        _disabled, _pool, _default_image, _mom, _qsub, _site_filter, _templates,
+        _disabled, _pool, _default_image, _mom, _qsub, _site_filter, _templates, _ip_script,
     )  # fmt: skip
     for check in checks:
         yield from check(settings, hostname)
@@ -106,6 +107,20 @@ def _mom(settings: Settings, _hostname: str) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield _ok(name, f"{alarm:g} s, as in {path}; guests have {settings.prologue_seconds():g} s")
+
+
+def _ip_script(settings: Settings, _hostname: str) -> Iterator[Finding]:
+    """The site's program for addresses: nodes start it, submit hosts need not have it."""
+    if not settings.static_ip_mapping or not settings.ip_script:
+        return
+    if not os.path.isdir(f"{settings.torque_home}/mom_priv"):  # noqa: PTH112 - text in
+        yield _note("ip_script", "left to the nodes: there is no MOM here")
+        return
+    try:
+        with program(settings.ip_script):
+            yield _ok("ip_script", f"{settings.ip_script} is there, and only root may write it")
+    except SettingsError as error:
+        yield Finding.of(error, "ip_script")
 
 
 _ALARM = re.compile(r"^[ \t]*\$prologalarm(?:[ \t]+(\S*))?(?=\s|$)", re.MULTILINE)

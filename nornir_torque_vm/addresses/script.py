@@ -39,12 +39,12 @@ def asked(plan: Plan, settings: Settings, deadline: Deadline) -> Plan:
     :raises NoAddress: it fails, or what it says is no address.
     :raises DeadlineExceeded: the time is up.
     """
-    with _program(settings.ip_script) as fd:
+    with program(settings.ip_script) as fd:
         return given(plan, {guest.name: _ask(fd, plan, guest, settings, deadline) for guest in plan.guests})
 
 
 @contextlib.contextmanager
-def _program(path: str) -> Iterator[int]:
+def program(path: str) -> Iterator[int]:
     """A descriptor of the program.
 
     :raises SettingsError: it cannot be had, or may have been written by others than root.

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from config_kit import Host, forget_templates
@@ -310,3 +311,22 @@ def test_as_a_user_only_what_can_be_read_is_looked_at(host: Host) -> None:
     else:
         host.mom.chmod(0)
     assert host.one("prologalarm")[0] is NOTE
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the program has to be root's")
+def test_a_program_for_addresses_is_looked_at_on_nodes(host: Host, tmp_path: Path) -> None:
+    """As the prologue will: whose it is, and who may write it."""
+    program = tmp_path / "address"
+    asked: dict[str, Any] = {"static_ip_mapping": True, "ip_script": str(program)}
+    assert "ip_script" not in host.findings(ip_script=str(program))
+    assert host.one("ip_script", **asked) == (
+        ERROR, f"ip_script {program} cannot be opened: No such file or directory",
+    )  # fmt: skip
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o775)
+    level, text = host.one("ip_script", **asked)
+    assert (level, "may be written by others than root; chown root" in text) == (ERROR, True)
+    program.chmod(0o755)
+    assert host.one("ip_script", **asked) == (OK, f"{program} is there, and only root may write it")
+    shutil.rmtree(host.torque / "mom_priv")
+    assert host.one("ip_script", **asked) == (NOTE, "left to the nodes: there is no MOM here")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import socket
 import time
@@ -22,7 +23,7 @@ from task_kit import (
     result_of,
 )
 
-from nornir_torque_vm.addresses.model import AddressSource
+from nornir_torque_vm.addresses.model import AddressSource, StaticAddress
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.errors import DeadlineExceeded, GuestDied, HypervisorError, NoAddress
 from nornir_torque_vm.storage.local import LocalStorage
@@ -411,3 +412,44 @@ def test_source_numbers_are_libvirts() -> None:
     for name in ("LEASE", "AGENT", "ARP"):
         number = getattr(libvirt, f"VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_{name}")
         assert sources._SRC[AddressSource(name.lower())] == number
+
+
+def given_address(tmp_path: pathlib.Path, address: str) -> World:
+    """A world whose only guest was given its address."""
+    plan = make_plan(1, 1)
+    guest = dataclasses.replace(plan.guests[0], static=StaticAddress(address, 24))
+    return World(tmp_path, dataclasses.replace(plan, guests=(guest,)))
+
+
+def test_a_planned_address_is_asked_of_nobody_and_has_to_answer(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever other sources say, and also for a guest that was not started a moment ago."""
+    answers = in_turn(False, False, True)
+    monkeypatch.setattr(sources, "answers", lambda _: answers())
+    world = given_address(tmp_path, "10.89.0.82")
+    domain = FakeDomain()
+    mac = script(world, domain)
+    domain.answers = {AGENT: told(mac)}
+    found = result_of(world.run(discover_address, "guest", 5.0), "j17-r0")
+    assert (found.address, found.source) == ("10.89.0.82", AddressSource.STATIC)
+    assert domain.asked == []
+
+
+def test_a_planned_address_that_never_answers_is_late(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is no DHCP server to look at."""
+    monkeypatch.setattr(sources, "answers", lambda _: False)
+    world = given_address(tmp_path, "10.89.0.82")
+    script(world, FakeDomain())
+    with pytest.raises(DeadlineExceeded) as caught:
+        raise first_error(world.run(discover_address, "guest", 0.8), "j17-r0")
+    assert "static: 10.89.0.82, where nothing answers; look at the bridge br0; " in str(caught.value)
+
+
+def test_a_guest_without_a_planned_address_has_no_static_one(world: World) -> None:
+    """Asking for it by name helps nobody."""
+    script(world, FakeDomain())
+    with pytest.raises(NoAddress, match="static: none was planned"):
+        raise first_error(ask(world, "static"), "j17-r0")
