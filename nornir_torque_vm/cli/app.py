@@ -57,9 +57,10 @@ COMMANDS = {
         "nornir_torque_vm.cli.selftest",
         "Boot a guest on each node, run a command in it, remove it.",
     ),
+    "ssh": ("nornir_torque_vm.cli.enter", "Enter a guest of a job of yours, or run a command in it."),
 }
 """Subcommand → module that defines it, and its short help (so that --help imports none of them)."""
-JOB_COMMANDS = {"demo", "run"}
+JOB_COMMANDS = {"demo", "run", "ssh"}
 """Subcommands whose exit code is a job's."""
 
 

@@ -43,6 +43,12 @@ class HookSettings(CloudInitSettings):
         30.0,
         "time the guest with the user's disk has to let go of it and shut down, at most half of what is left",
     )
+    console_file: bool = setting(
+        Bool(),
+        True,
+        "whether the owner of a job whose guests failed gets what they said last, in a file beside the job's "
+        "output",
+    )
     sister_grace: float = setting(
         Seconds(1, 86_400),
         600.0,

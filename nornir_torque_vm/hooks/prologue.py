@@ -6,6 +6,7 @@ after a failed start.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 import sys
@@ -17,6 +18,7 @@ from nornir_torque_vm.accounts import owner_named
 from nornir_torque_vm.addresses.release import given_back
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.settings import KILL_MARGIN, Settings
+from nornir_torque_vm.consolefile.leave import leave
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import (
@@ -105,9 +107,24 @@ class Prologue:
         faults = sum(outcome in site for outcome in history.earlier_outcomes())
         self.decision = decide(outcome_of(what), sentence, faults, self.settings)
         if self.decision.refusal:
+            self.leave_console(history)
             self.refuse()
         history.write("verdict", Verdict.of(what, sentence, self.decision))
         log(HOOK, self.call.job_id, "; ".join((sentence or "ready", *self.beside)))
+
+    def leave_console(self, history: History) -> None:
+        """Give the owner what the guests said last, and say where; a job without that has to do without."""
+        call, refusal = self.call, self.decision.refusal
+        try:
+            directory = os.environ.get("PBS_O_WORKDIR", "")
+            owner = owner_named(call.user)
+            path = leave(self.settings, history, call.job_name, directory, owner, refusal)
+        except TorqueVMError as error:
+            self.beside.append(str(error))
+            return
+        if path:
+            where = f"{path} on {os.uname().nodename.partition('.')[0]}"
+            self.decision = dataclasses.replace(self.decision, refusal=f"{refusal}; console in {where}")
 
     def refuse(self) -> None:
         """Let whoever starts the job tell the owner; where that is not possible the job is aborted."""

@@ -137,7 +137,7 @@ def sshd_config(node: LabNode) -> str:
     return (
         f"ListenAddress {node.address}\n"
         f"HostKey {SSH}/host_key\n"
-        f"AuthorizedKeysFile {SSH}/authorized_keys\n"
+        f"AuthorizedKeysFile {SSH}/authorized_keys .ssh/authorized_keys\n"
         "PidFile none\n"
         "PermitRootLogin prohibit-password\n"
         "PasswordAuthentication no\n"

@@ -9,6 +9,7 @@ stopped server never answers. ``-x`` does not change what ``-B`` prints.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import shutil
@@ -87,6 +88,28 @@ class Qstat:
             raise NoAnswer(last_line(done.stderr, done.returncode) if done.returncode else "it does not say")
         return found
 
+    def output_path(self, job_id: str) -> str:
+        """Where the job's output goes: ``HOST:PATH``.
+
+        :raises NoAnswer: the server does not say.
+        """
+        done = self._run("-f", "-x", job_id)
+        if done.returncode:
+            raise NoAnswer(last_line(done.stderr, done.returncode))
+        return _attribute(job_id, done.stdout, "Output_Path")
+
+    def whereabouts(self, job_id: str) -> Whereabouts:
+        """Where a job is, by its id with or without its server.
+
+        :raises NoAnswer: the server does not say, or knows no such job.
+        """
+        done = self._run("-f", "-x", job_id)
+        if done.returncode == UNKNOWN_CODE:
+            raise NoAnswer("the server knows no such job", hint="qstat lists those it knows", job=job_id)
+        if done.returncode:
+            raise NoAnswer(last_line(done.stderr, done.returncode), job=job_id)
+        return parse_whereabouts(job_id, done.stdout)
+
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         if not self.program:
             raise NoAnswer("there is no qstat on this node")
@@ -103,6 +126,29 @@ class Qstat:
             raise NoAnswer(self._silent) from None
         except OSError as error:
             raise NoAnswer(f"{self.program} cannot be run: {error.strerror}") from None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """A job's whole id, its state's letter, and its nodes as the server writes them; "" before it has any."""
+
+    job_id: str
+    state: str
+    exec_host: str = ""
+
+
+def parse_whereabouts(job_id: str, out: str) -> Whereabouts:
+    """Read what ``qstat -f -x`` prints about one job.
+
+    :raises NoAnswer: it is about something else.
+    """
+    found = re.search(r"<Job_Id>([^<]*)</Job_Id>", out)
+    whole = found[1] if found else ""
+    if job_id not in {whole, whole.partition(".")[0]}:
+        raise NoAnswer("the answer is about another job", job=job_id)
+    job = _job(whole, out)
+    state, nodes = job.findtext("job_state", ""), job.findtext("exec_host", "")
+    return Whereabouts(whole, state.strip(), nodes.strip())
 
 
 def parse_server(text: str) -> Server | None:

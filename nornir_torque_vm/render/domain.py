@@ -123,7 +123,7 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         bridge=settings.bridge,
         network=settings.network,
         network_filter=settings.network_filter if shape.domain_type in CPU_MODES else "",
-        fixed=getattr(guest, "static", None),
+        fixed=guest.static,
         placement=placement_texts(guest.placement),
         extras=extras_texts(guest.extras),
         owner=plan.job.owner,

@@ -122,6 +122,12 @@ class History:
         """Keep the end of what a script printed in a guest as ``<kind>-<guest>.log``."""
         self._write_tail(f"{kind}-", guest, content)
 
+    def last_words(self) -> dict[str, bytes]:
+        """What was kept of what guests said, by file name."""
+        with self._open() as record:
+            names = [name for name in record.names() if name.startswith((CONSOLE, CLOUD_INIT))]
+            return {name: record.read(name) or b"" for name in names}
+
     def _write_tail(self, kind: str, guest: str, content: bytes) -> None:
         with self._open() as record:
             record.write(f"{kind}{guest}.log", content[-TAIL:])

@@ -93,6 +93,30 @@ def test_a_panic_at_boot_is_reported_at_once_with_the_kernels_words(
     bystander.untouched()
 
 
+@pytest.mark.proves("console_file")
+def test_a_job_that_is_given_up_leaves_its_owner_the_console_beside_its_output(
+    lab: Lab, bystander: Bystander, image: Callable[..., str]
+) -> None:
+    """The owner's own file, named in the one line that the owner reads."""
+    job = Job(lab, "echo never", f"{SMALL},img={image(arguments=broken_images.PANICS)}")
+    with settings(lab, {**HOOKS, "max_requeues": 0}, "node1"):
+        ended = job.run()
+    assert ended.exit_code == RunExit.SITE
+    name = f"/home/alice/test.vm{ended.outcome.job_id.partition('.')[0]}"
+    assert job.errors.endswith(f"; console in {name} on node1\n")
+    assert job.errors.count("\n") == 1
+    path = lab.root("node1") / name[1:]
+    try:
+        facts, text = path.stat(), path.read_text()
+    finally:
+        path.unlink(missing_ok=True)
+    assert (facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)) == (2001, 2001, 0o600)
+    assert f"==> console of {job.guest(0)} <==\n" in text
+    assert "Kernel panic - not syncing: VFS: Unable to mount root fs" in text
+    assert all(line.isprintable() for line in text.splitlines())
+    bystander.untouched()
+
+
 def test_what_a_guest_said_last_is_in_the_jobs_history(
     lab: Lab, bystander: Bystander, image: Callable[..., str]
 ) -> None:
