@@ -31,6 +31,7 @@ def check_host(settings: Settings, hostname: str) -> Iterator[Finding]:
     """
     checks: tuple[Callable[[Settings, str], Iterator[Finding]], ...] = (
         _disabled, _pool, _default_image, _mom, _qsub, _site_filter, _templates, _ip_script,
+        _metadata_file,
     )  # fmt: skip
     for check in checks:
         yield from check(settings, hostname)
@@ -121,6 +122,23 @@ def _ip_script(settings: Settings, _hostname: str) -> Iterator[Finding]:
             yield _ok("ip_script", f"{settings.ip_script} is there, and only root may write it")
     except SettingsError as error:
         yield Finding.of(error, "ip_script")
+
+
+def _metadata_file(settings: Settings, _hostname: str) -> Iterator[Finding]:
+    """The site's own cloud-init settings: nodes read them, submit hosts need not have them."""
+    name = "metadata_file"
+    if not settings.metadata_file:
+        return
+    if not os.path.isdir(f"{settings.torque_home}/mom_priv"):  # noqa: PTH112 - text in
+        yield _note(name, "left to the nodes: there is no MOM here")
+        return
+    from nornir_torque_vm.render.trial import try_seed
+
+    try:
+        try_seed(settings)
+        yield _ok(name, f"{settings.metadata_file} can be told to guests, and only root may write it")
+    except SettingsError as error:
+        yield Finding.of(error, name)
 
 
 _ALARM = re.compile(r"^[ \t]*\$prologalarm(?:[ \t]+(\S*))?(?=\s|$)", re.MULTILINE)

@@ -18,8 +18,10 @@ from nornir_torque_vm.config.kinds import Hosts
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import SettingsError, TorqueVMError
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.model import Image, Job, Node, Owner
+from nornir_torque_vm.model import Image, Job, JobKeys, KeyPair, Node, Owner, UserFiles
 from nornir_torque_vm.plan import make_plan
+from nornir_torque_vm.render.cloudinit.sitefile import site_metadata
+from nornir_torque_vm.render.cloudinit.userdata import user_data
 from nornir_torque_vm.render.domain import TEMPLATE, GuestVolumes, domain_xml
 from nornir_torque_vm.render.templates import BUILT_IN, environment, refuse_exposed, template_error
 from nornir_torque_vm.request import Request
@@ -59,6 +61,19 @@ def try_templates(settings: Settings) -> Iterator[Trial]:
     for name, problem in problems.items():
         filled = _domain(settings) if name == TEMPLATE and not problem else ""
         yield Trial(f"{own}/{name}", problem or filled, unused=name not in used)
+
+
+def try_seed(settings: Settings) -> None:
+    """Make what a sample guest would be told, the site's own cloud-init settings with it.
+
+    :raises SettingsError: these cannot be used.
+    """
+    plain = dataclasses.replace(settings, disabled_hosts_list=Hosts(""), user_files=UserFiles.NONE)
+    job = Job("1.server", "server", _OWNER)
+    plan = make_plan(Request(), plain, job, [Node("node")], _IMAGES[0])
+    pair = KeyPair("private", "public")
+    keys = JobKeys(pair, pair, {guest.name: pair for guest in plan.guests})
+    user_data(plan, plan.guests[0], keys, "", settings, site_metadata(settings.metadata_file))
 
 
 def _own_names(own: str) -> tuple[str, ...]:

@@ -330,3 +330,28 @@ def test_a_program_for_addresses_is_looked_at_on_nodes(host: Host, tmp_path: Pat
     assert host.one("ip_script", **asked) == (OK, f"{program} is there, and only root may write it")
     shutil.rmtree(host.torque / "mom_priv")
     assert host.one("ip_script", **asked) == (NOTE, "left to the nodes: there is no MOM here")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "found"),
+    [
+        ("timezone: UTC\n", 0o600, (OK, "can be told to guests")),
+        ("timezone: UTC\n", 0o666, (ERROR, "who could be root in every guest")),
+        ("users: []\n", 0o600, (ERROR, "sets 'users', which is set here already")),
+        ("a: [\n", 0o600, (ERROR, "is not YAML: line 2")),
+    ],
+)
+def test_cloud_init_settings_of_the_site_are_looked_at_on_nodes(
+    host: Host, tmp_path: Path, text: str, mode: int, found: tuple[Level, str]
+) -> None:
+    """As a seed would have them."""
+    path = tmp_path / "metadata.yaml"
+    path.write_text(text)
+    path.chmod(mode)
+    level, said = host.one("metadata_file", metadata_file=str(path))
+    assert (level, found[1] in said) == (found[0], True)
+    assert "metadata_file" not in host.findings()
+    shutil.rmtree(host.torque / "mom_priv")
+    assert host.one("metadata_file", metadata_file=str(path)) == (
+        NOTE, "left to the nodes: there is no MOM here",
+    )  # fmt: skip
