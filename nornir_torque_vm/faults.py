@@ -2,7 +2,8 @@
 
 A node that fails job after job is taken out, so blaming the wrong one costs a site a good node:
 
-* Only faults of the site count, not users' mistakes, full nodes, cancelled starts, errors nobody foresaw.
+* Only faults of the site count, not users' mistakes, full nodes, cancelled starts, errors nobody foresaw; and
+  not that another machine has a guest's address, which is a fault of the network.
 * What a guest's own software does (its address, its health) depends on the image too. It speaks against a
   node only when the guests of the same job on other nodes did well.
 * Where more than half of a job's nodes fail, what they share is at fault, or the node that asked them.
@@ -15,7 +16,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterable, Sequence
 
-from nornir_torque_vm.errors import Blame, ImageError, SettingsError, StateError
+from nornir_torque_vm.errors import AddressTaken, Blame, ImageError, SettingsError, StateError
 from nornir_torque_vm.report import HostReport, Report, Status
 
 NOTE_START = "torque-vm: "
@@ -102,6 +103,8 @@ def _is_fault(entry: HostReport) -> bool:
     """Whether a host failed by the site's fault; one that was never begun is not to blame for that."""
     if entry.status is Status.LATE:
         return True
+    if entry.failure is not None and entry.failure.kind == AddressTaken.__name__:  # the network's
+        return False
     return entry.status is Status.FAILED and (entry.failure is None or entry.failure.blame is Blame.SITE)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.config.addresses import MOST_NODES
 from nornir_torque_vm.config.settings import Settings
-from nornir_torque_vm.errors import InventoryError, RequestError, SettingsError
+from nornir_torque_vm.errors import InventoryError, RequestError
 from nornir_torque_vm.model import Guest, Node, Plan
 from nornir_torque_vm.nodefile import unfold
 
@@ -27,8 +27,8 @@ def computed(plan: Plan, settings: Settings, unknown: str = "") -> Plan:
     The guest with index ``i`` on its node has the address of the job's ``i``-th slot there.
 
     :param unknown: why the job's slots are not known, as ``hooks.slots`` says.
-    :raises InventoryError: the job's slots are not known.
-    :raises SettingsError: a node has no range of addresses, or one that is too small.
+    :raises InventoryError: the job's slots are not known, or a node has no range of addresses, or one that is
+        too small. Not an error of this node's settings: no node is to be taken out for it.
     :raises RequestError: the job has fewer slots of a node than guests there.
     """
     numbers = {name: number for number, name in enumerate(unfold(settings.static_nodes, MOST_NODES))}
@@ -54,7 +54,7 @@ def _address(
     guest: Guest, node: Node, guests: int, numbers: Mapping[str, int], settings: Settings, unknown: str
 ) -> StaticAddress:
     if node.name not in numbers:
-        raise SettingsError(
+        raise InventoryError(
             "it has no addresses for guests",
             hint="append it to static_nodes in the settings, by the name that pbsnodes shows",
             node=node.name,
@@ -73,7 +73,7 @@ def _address(
         )
     slot = node.indexes[guest.index]
     if slot >= settings.static_slots:
-        raise SettingsError(
+        raise InventoryError(
             f"slot {slot} has no address: the node has {settings.static_slots}, for slots from 0",
             hint="raise static_slots in the settings to the np of the largest node, when no guests run",
             node=node.name,

@@ -19,6 +19,7 @@ import click
 from nornir_torque_vm import tasks
 from nornir_torque_vm.accounts import caller
 from nornir_torque_vm.addresses.giving import addressed
+from nornir_torque_vm.addresses.release import given_back
 from nornir_torque_vm.addresses.static import NO_JOB
 from nornir_torque_vm.cli.asked import read_request, request_option, settled
 from nornir_torque_vm.cli.command import Command
@@ -240,6 +241,8 @@ def destroy_job(command: Command, job_id: str) -> Report:
         if report.ok:
             state = JobState.find(run_dir, job_id)
             plan = state.plan() if state is not None else None
+            if any(entry.changed for entry in report.hosts):
+                given_back(state, command.settings, command.engine.deadline)
             if plan is None or {node.name for node in plan.nodes} <= {node.name for node in nodes}:
                 JobState.forget(run_dir, job_id)
     return report

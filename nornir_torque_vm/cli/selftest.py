@@ -16,6 +16,7 @@ from nornir.core.processor import Processor
 
 from nornir_torque_vm.accounts import caller
 from nornir_torque_vm.addresses.giving import addressed
+from nornir_torque_vm.addresses.release import release_leases
 from nornir_torque_vm.addresses.static import NO_JOB
 from nornir_torque_vm.cli.show import as_json, show_report
 from nornir_torque_vm.cli.targets import choose
@@ -98,6 +99,8 @@ class Trial:
         self.job = Job(f"{int(time.time())}.{server}", server, caller(), nonce=secrets.token_hex(4))
         self.healthy: list[tuple[Guest, str]] = []
         """Guests that were asked, and what they said."""
+        self.leased: list[str] = []
+        """MAC addresses of guests that ask a DHCP server."""
 
     def run(self, requests: Sequence[str]) -> Report:
         """Start, ask and remove a guest on each node that can be surveyed.
@@ -113,6 +116,7 @@ class Trial:
                 return survey
             plan = make_plan(request, self.settings, self.job, able, image, facts)
             plan = addressed(plan, self.settings, facts, self.engine.deadline, NO_JOB)
+            self.leased = [guest.mac for guest in plan.guests if guest.static is None]
             try:
                 return Report.combined([survey, self.try_guests(plan), self.remove()])
             except BaseException:
@@ -137,7 +141,9 @@ class Trial:
         """Remove every guest and file of this test, in a time of its own."""
         deadline = Deadline.after(self.settings.teardown_margin)
         await_stragglers(Deadline.after(min(5.0, self.settings.teardown_margin / 2)))
-        return Engine(self.settings, deadline).destroy(self.nodes, self.job.id)
+        report = Engine(self.settings, deadline).destroy(self.nodes, self.job.id)
+        release_leases(dict.fromkeys(self.leased, ""), self.settings, deadline)
+        return report
 
     def rows(self) -> list[tuple[str, ...]]:
         """Node, seconds altogether and by phase, and what its guest says, of those that were asked."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driving import SMALL, Job, history, leftovers, settings, shell
+from driving import SMALL, Job, command, history, leftovers, settings, shell
 from failing import Daemon
 from remains import assert_nothing_left
 
@@ -157,6 +157,16 @@ def test_leases_of_a_failed_start_end_too(site: Lab) -> None:
         if any("DHCPACK" in line and mac in line for line in log):
             break
     assert any("DHCPRELEASE" in line and mac in line for line in log)
+    assert leased(site) == before
+
+
+def test_guests_without_a_job_give_their_leases_back_too(site: Lab) -> None:
+    """What an administrator booted and destroyed; the destruction asks the server for the address."""
+    before = leased(site)
+    booted = command(site, "boot", "--job", "9001.adhoc", "-vm", SMALL, "node1")
+    assert booted.returncode == 0, booted.stderr
+    assert len(leased(site) - before) == 1
+    assert command(site, "destroy", "--job", "9001.adhoc").returncode == 0
     assert leased(site) == before
 
 

@@ -13,7 +13,7 @@ from render_kit import plan_of
 from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.addresses.static import NO_JOB, computed
 from nornir_torque_vm.config.settings import Settings
-from nornir_torque_vm.errors import Blame, InventoryError, RequestError, SettingsError, TorqueVMError
+from nornir_torque_vm.errors import Blame, InventoryError, RequestError, TorqueVMError
 from nornir_torque_vm.model import Guest, Node, Plan
 from nornir_torque_vm.plan import plan_from_json, plan_to_json
 
@@ -59,7 +59,7 @@ def test_a_plan_with_addresses_is_read_as_it_was_written() -> None:
     ("node", "guests", "kind", "said"),
     [
         (
-            Node("node4", 1, indexes=(0,)), 1, SettingsError,
+            Node("node4", 1, indexes=(0,)), 1, InventoryError,
             ("node node4: it has no addresses for guests; append it to static_nodes in the settings, by the "
             "name that pbsnodes shows"),
         ),
@@ -74,7 +74,7 @@ def test_a_plan_with_addresses_is_read_as_it_was_written() -> None:
             "ppn=2, or for fewer guests with vms_per_node="),
         ),
         (
-            Node("node1", 1, indexes=(8,)), 1, SettingsError,
+            Node("node1", 1, indexes=(8,)), 1, InventoryError,
             ("node node1: slot 8 has no address: the node has 8, for slots from 0; raise static_slots in the "
             "settings to the np of the largest node, when no guests run"),
         ),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm.errors import Blame, ImageError, RequestError, SettingsError, StateError
+from nornir_torque_vm.errors import AddressTaken, Blame, ImageError, RequestError, SettingsError, StateError
 from nornir_torque_vm.faults import HERE, NOTE_LENGTH, Fault, blamed, did_well, note, weight
 from nornir_torque_vm.report import Failure, HostReport, Report, Status
 
@@ -117,3 +117,11 @@ def test_a_note_is_one_short_line_whatever_a_console_said(what: str, job_id: str
     assert "," not in text
     assert len(text) <= NOTE_LENGTH
     assert text.endswith("pbsnodes -c -N n n2")
+
+
+def test_an_address_that_another_machine_has_speaks_against_no_node() -> None:
+    """It is the network's fault, and the next guest with that address will be on another node."""
+    taken = AddressTaken("somebody answers", node="n2", guest="g-n2")
+    entry = HostReport("g-n2", "n2", "address", Status.FAILED, failure=Failure.of(taken))
+    assert nodes(fine("n1"), entry, fine("n3")) == []
+    assert blamed(taken, JOB, NOW, "n1") == {}
