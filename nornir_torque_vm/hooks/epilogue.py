@@ -21,7 +21,7 @@ from nornir_torque_vm.hooks.datadisk import put_away
 from nornir_torque_vm.hooks.figures import keep_figures
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, run_hook
 from nornir_torque_vm.hooks.guestscripts import run_epilogues
-from nornir_torque_vm.hooks.lastwords import kept_consoles
+from nornir_torque_vm.hooks.osvoutput import give_output
 from nornir_torque_vm.inventory.torque import read_nodefile
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.processors.events import JsonLinesEvents
@@ -54,8 +54,8 @@ class Epilogue:
         history = History.latest(self.settings.history_dir, job_id)
         failed = run_epilogues(self.settings, self.deadline, state, history)
         used = keep_figures(self.settings, self.deadline, nodes, history)
+        failed += give_output(self.call, self.settings, self.deadline, state, history)
         failed += put_away(self.settings, self.deadline, state, history)
-        failed += kept_consoles(self.settings, self.deadline, state, history)
         with history.events() as events:
             engine = Engine(self.settings, self.deadline, [JsonLinesEvents(events, job_id)])
             report = engine.destroy(nodes, job_id)

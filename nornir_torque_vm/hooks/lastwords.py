@@ -1,4 +1,4 @@
-"""Keeps what guests said last, before they are removed: those that failed, and those of OSv."""
+"""Keeps what guests that failed said last, before they are removed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from nornir_torque_vm.engine import Boot, Engine
 from nornir_torque_vm.errors import NotHealthy
 from nornir_torque_vm.hooks.frame import log, log_unforeseen
 from nornir_torque_vm.inventory.build import build_inventory
-from nornir_torque_vm.model import Distro, JobKeys, Plan
+from nornir_torque_vm.model import JobKeys, Plan
 from nornir_torque_vm.report import HostReport, Status
 from nornir_torque_vm.runstate.history import TAIL, History
-from nornir_torque_vm.runstate.jobstate import JobState
 from nornir_torque_vm.tasks.read_cloud_init import read_cloud_init
 from nornir_torque_vm.tasks.read_console import read_console
 
@@ -56,28 +55,6 @@ def keep_last_words(
     except Exception as error:  # noqa: BLE001 - nothing here may keep guests alive
         log(HOOK, history.job_id, f"what its guests said last is not kept: {error}")
         log_unforeseen(HOOK, history.job_id, error)
-
-
-def kept_consoles(
-    settings: Settings, deadline: Deadline, state: JobState | None, history: History
-) -> list[str]:
-    """Keep the ends of the consoles of guests of OSv, where all that their programs print goes.
-
-    :returns: why that could not be done, a clause each.
-    """
-    plan = None if state is None else state.plan()
-    if plan is None or plan.image.distro is not Distro.OSV:
-        return []
-    engine = Engine(settings, Deadline.after(min(PATIENCE, deadline.remaining() * SHARE)))
-    left = []
-    for name, multi in engine.run(
-        build_inventory(plan, settings), read_console, role="guest", limit=TAIL
-    ).items():
-        if multi.failed:
-            left.append(f"the console of {name} is not kept: {multi[0].exception}")
-        elif multi[0].result:
-            history.write_console(name, multi[0].result)
-    return left
 
 
 def _answered(entry: HostReport) -> bool:

@@ -189,22 +189,3 @@ def test_a_job_whose_guests_got_ready_has_no_last_words(site: Site, job: Callabl
     site.prologue()
     assert json.loads(job("--json"))["last_words"] is None
     assert "ends with:" not in job()
-
-
-def test_the_consoles_of_guests_of_osv_are_kept_of_every_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All that its programs print goes there; of other guests that were fine nothing is kept."""
-    for family, names in (("osv", ["console-j17-r0.log", "console-j17-r1.log"]), ("debian", [])):
-        folder = tmp_path / family
-        folder.mkdir()
-        made = Site(folder, distro_default=family, allow_osv=True)
-        try:
-            assert made.prologue().ok
-            for node in made.nodes:
-                speaks(made, node, SAID)
-            assert made.epilogue().ok
-            assert kept(made) == names
-            assert made.left() == []
-        finally:
-            made.close()
