@@ -100,6 +100,7 @@ def node_facts(
     guests_memory: Iterable[int] = (),
     guests_ramdisk: int = 0,
     ramdisk: int = 0,
+    copy: str = "",
     hypervisor: str = "",
     held: Iterable[Holding] = (),
 ) -> NodeFacts:
@@ -110,6 +111,7 @@ def node_facts(
     :param guests_memory: bytes each guest of ours there may use.
     :param guests_ramdisk: bytes that their disks in memory may take together beside that.
     :param ramdisk: size of the file system for such disks.
+    :param copy: path of the node's own copy of the image.
     :param held: what guests there, ours and others, hold for themselves.
     """
     promised = tuple(guests_memory)
@@ -132,6 +134,7 @@ def node_facts(
         guests_memory=taken,
         guests_ramdisk=guests_ramdisk,
         ramdisk=ramdisk,
+        copy=copy,
         hypervisor=hypervisor,
         topology=capabilities.topology,
         held=tuple(held),

@@ -118,14 +118,19 @@ class Engine:
         return results
 
     def survey(
-        self, nodes: Sequence[Node], inventory: Inventory | None = None, shape: Shape | None = None
+        self,
+        nodes: Sequence[Node],
+        inventory: Inventory | None = None,
+        shape: Shape | None = None,
+        copy: str = "",
     ) -> tuple[dict[str, NodeFacts], Report]:
         """Find out what the nodes are and what they have free: facts by node name, and the verdicts.
 
         :param shape: ask also whether guests of this shape can be made there.
+        :param copy: ask also for the nodes' own copies of an image, which have this name.
         """
         chosen = inventory or node_inventory(nodes, self.settings)
-        results = self.run(chosen, survey, role="node", shape=shape)
+        results = self.run(chosen, survey, role="node", shape=shape, copy=copy)
         facts = {name: multi[0].result for name, multi in results.items() if not multi.failed}
         return facts, Report.from_results(results)
 

@@ -125,6 +125,8 @@ class NodeFacts:
     """The part of it that is for those disks."""
     ramdisk: int = 0
     """Size of the file system for such disks; 0: there is none."""
+    copy: str = ""
+    """Path of the node's own copy of the image it was asked about; empty: it has none."""
     hypervisor: str = ""
     """Driver and version, for people: ``QEMU 7.2.22, libvirt 9.0.0``."""
     topology: Topology | None = None
@@ -234,6 +236,8 @@ class Guest:
     domain: str
     """Name of the libvirt domain; also the prefix of its volumes."""
     shape: Shape
+    base: str = ""
+    """Path of its node's own copy of the image, which its disk is on; empty: it is on the pool's."""
     placement: Placement | None = None
     """None: the node's processors are not known, the guest floats over all of them."""
     static: StaticAddress | None = None

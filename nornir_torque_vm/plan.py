@@ -105,6 +105,7 @@ def make_plan(
         fitted = _adapted(shape, offer)
         here = tuple(_guest(job, len(guests) + index, node, index, fitted) for index in range(per_node))
         if offer is not None:
+            here = tuple(dataclasses.replace(guest, base=offer.copy) for guest in here)
             kept = _kept(node, parts, request, settings)
             here = placed(job, node, here, offer, wish_of(request, settings, pins), settings, kept)
         guests += here

@@ -104,6 +104,18 @@ class StorageContract:
         assert header.virtual_size == place.image.virtual_size
         assert place.storage.remove("tvm-1.qcow2") is True
 
+    def test_what_others_could_have_written_is_not_held(self, place: Place) -> None:
+        """Nor what is not there: such a file must not be the base of a guest's disk."""
+        place.storage.put("tvm-1", b"x")
+        assert place.storage.holds("tvm-1") is True
+        assert place.again().holds("tvm-2") is False
+        (place.files / "tvm-1").chmod(0o646)
+        assert place.storage.holds("tvm-1") is False
+        (place.files / "tvm-1").chmod(0o444)
+        assert place.storage.holds("tvm-1") is True
+        os.chown(place.files / "tvm-1", 1234, -1)
+        assert place.again().holds("tvm-1") is False
+
     def test_the_capacity_is_that_of_the_file_system(self, place: Place) -> None:
         """Whatever is on it."""
         place.storage.names("")

@@ -81,6 +81,12 @@ class GuestSettings:
         1024,
         "memory that a guest's disk in memory may take, in MiB; counts like the guest's own",
     )
+    image_cache: str = setting(
+        AbsPath(empty=True),
+        "",
+        "directory on a disk of each node for copies of the pool's images; empty: guests read from the pool",
+    )
+    image_cache_mb: int = setting(Int(1, 1 << 24), 20480, "room that those copies may take on a node, in MiB")
     hypervisor_default: str = setting(
         KEYS["hypervisor"].kind,
         "kvm",

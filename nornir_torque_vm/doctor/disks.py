@@ -7,9 +7,12 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
+from nornir_torque_vm.catalogue import read_catalogue
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.doctor.model import Here, Line, fail, ok, text_of, warn
+from nornir_torque_vm.imagecache.cache import ImageCache
 from nornir_torque_vm.trust import exposure
 
 MIB = 1 << 20
@@ -88,6 +91,41 @@ def judge_ramdisk(settings: Settings, mount: Mount, mode: int, size: int, memory
         text = f"{path} is mounted without {', '.join(missing)}"
         return warn(name, text, f"mount -o remount,{','.join(WANTED)} {path}, in /etc/fstab too")
     return ok(name, f"{path} is in memory, {size // MIB}M, for {size // least} disks")
+
+
+def image_cache(here: Here) -> Iterator[Line]:
+    """Whether copies of images can be made and trusted, and what is there."""
+    settings = here.settings
+    name, path = "image_cache", settings.image_cache
+    if not path:
+        return
+    entries = read_catalogue(settings.image_pool)
+    if not any(entry.sha256 for entry in entries.values()):
+        text = f"nothing is copied: the catalogue of {settings.image_pool} states no sha256"
+        yield warn(name, text, "add the digests of the images to it")
+    there = next(parent for parent in (Path(path), *Path(path).parents) if parent.exists())
+    if reason := exposure(str(there)):
+        yield fail(name, f"{reason}, who could exchange what guests boot from", f"chown root {path}")
+        return
+    status = os.statvfs(there)
+    size, free = (status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+    copies = ImageCache(path, 0).copies() if str(there) == path else {}
+    taken = sum(copy.st_blocks * 512 for copy in copies.values())
+    yield judge_cache(settings, len(copies), taken, free, size)
+
+
+def judge_cache(settings: Settings, copies: int, taken: int, free: int, size: int) -> Line:
+    """Judge the room for copies of images; all but ``copies`` in bytes.
+
+    :param taken: what the copies take now.
+    :param free: what is free beside them on their file system, which has ``size``.
+    """
+    path, limit = settings.image_cache, settings.image_cache_mb
+    text = f"{path} has {copies} copies of images, {taken // MIB}M of {limit}M"
+    if limit * MIB - taken > free:
+        cure = f"lower image_cache_mb below {(taken + free) // MIB}, or free some of its {size // MIB}M"
+        return warn("image_cache", f"{text}, and its file system only {free // MIB}M free", cure)
+    return ok("image_cache", text)
 
 
 def _memory() -> int:

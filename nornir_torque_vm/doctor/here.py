@@ -32,6 +32,7 @@ ON_NODES: Mapping[str, Check] = {
     "sshd": system.sshd,
     "space": system.space,
     "ramdisk": disks.ramdisk,
+    "image cache": disks.image_cache,
     "reaper": system.timer,
     "metrics": system.metrics,
 }

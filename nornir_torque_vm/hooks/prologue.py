@@ -34,6 +34,7 @@ from nornir_torque_vm.hooks.clock import began as hook_began
 from nornir_torque_vm.hooks.decision import Decision, decide
 from nornir_torque_vm.hooks.figures import keep_figures
 from nornir_torque_vm.hooks.frame import cancel_on_signal, log, log_unforeseen, pause, run_hook, sentence_of
+from nornir_torque_vm.hooks.imagecache import leave_behind
 from nornir_torque_vm.hooks.momconfig import require_starter
 from nornir_torque_vm.hooks.offlining import Offlining
 from nornir_torque_vm.hooks.standin import tell_owner
@@ -139,6 +140,7 @@ class Prologue:
         history.write("job", self.record(history.attempt))
         require_starter(self.settings.torque_home)
         request = self.request()
+        self.see_to_copy()
         nodes = read_nodefile(self.call.nodefile)
         job = Job(
             id=self.call.job_id,
@@ -161,6 +163,14 @@ class Prologue:
                 if not report.ok:
                     self.undo(nodes, job, state, history, start)
         return report
+
+    def see_to_copy(self) -> None:
+        """Have this node copy the job's image for those who boot it next; this start does not wait for it."""
+        if self.settings.image_cache:
+            try:
+                leave_behind(self.call.job_id, self.call.resources)
+            except OSError as error:
+                self.beside.append(f"the image is not copied: {error.strerror}")
 
     def record(self, attempt: int) -> JobRecord:
         """What is known of the job before anything of it was judged."""

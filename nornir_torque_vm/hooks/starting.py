@@ -16,6 +16,7 @@ from nornir_torque_vm.hooks.guestscripts import keep_said
 from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.slots import floating, pins_of, with_slots
 from nornir_torque_vm.hooks.usermetadata import metadata_of
+from nornir_torque_vm.imagecache.naming import copy_name
 from nornir_torque_vm.images import image_for
 from nornir_torque_vm.machine.shape import shape_of
 from nornir_torque_vm.model import Job, JobKeys, Node, NodeFacts, Plan, Shape
@@ -61,7 +62,7 @@ class Start:
         :raises TorqueVMError: the job could not even be planned.
         """
         image = image_for(request, self.settings)
-        facts, failed = self.survey(nodes, shape_of(request, self.settings))
+        facts, failed = self.survey(nodes, shape_of(request, self.settings), copy_name(image, self.settings))
         if failed is not None:
             return self.failed(failed)
         nodes, unknown = with_slots(nodes, self.job.id, self.settings, self.deadline)
@@ -80,16 +81,18 @@ class Start:
             self.history.write("plan", plan)
             return self.boot(plan, keys, scripts, fd)
 
-    def survey(self, nodes: Sequence[Node], shape: Shape) -> tuple[dict[str, NodeFacts], Report | None]:
+    def survey(
+        self, nodes: Sequence[Node], shape: Shape, copy: str = ""
+    ) -> tuple[dict[str, NodeFacts], Report | None]:
         """What the nodes have when nothing of the job's earlier attempts is there; a report if it failed."""
-        facts, survey = self.engine.survey(nodes, shape=shape)
+        facts, survey = self.engine.survey(nodes, shape=shape, copy=copy)
         if not survey.ok:
             return facts, survey
         removed = self.make_way(nodes)
         if not removed.ok:
             return facts, removed
         if any(entry.changed for entry in removed.hosts):
-            facts, survey = self.engine.survey(nodes, shape=shape)
+            facts, survey = self.engine.survey(nodes, shape=shape, copy=copy)
         return facts, None if survey.ok else survey
 
     def make_way(self, nodes: Sequence[Node]) -> Report:

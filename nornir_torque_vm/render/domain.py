@@ -117,7 +117,7 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         # The test driver has no processors to describe.
         cpu=(shape.cpu or CPU_MODES[shape.domain_type]) if shape.domain_type in CPU_MODES else "",
         record=Markup(job_element(plan.job, guest)),  # noqa: S704 - encoded there, value by value
-        chain=(plan.image.path, *plan.image.backing),
+        chain=(guest.base,) if guest.base else (plan.image.path, *plan.image.backing),
         base_format=plan.image.format,
         volumes=volumes,
         bridge=settings.bridge,

@@ -1,6 +1,7 @@
 """Where the files of guests are kept: overlay disks, seeds, console logs.
 
-Every node has :data:`VOLUMES`; where the site has set ``ramdisk_dir``, also :data:`RAMDISK`.
+Every node has :data:`VOLUMES`; where the site has set ``ramdisk_dir``, also :data:`RAMDISK`; where it has set
+``image_cache``, the copies of images there are looked at as :data:`COPIES`.
 
 Two implementations of :class:`Storage`: :class:`~.volumes.VolumeStorage` goes through libvirt and so
 works on any node a connection reaches; :class:`~.local.LocalStorage` uses files of this machine, for
@@ -36,6 +37,8 @@ VOLUMES = Kind("volume_dir", "torque-vm", made=True)
 """Seeds, consoles and, unless they are to be in memory, disks."""
 RAMDISK = Kind("ramdisk_dir", "torque-vm-ramdisk", made=False)
 """Disks in the node's memory."""
+COPIES = Kind("image_cache", "torque-vm-images", made=False)
+"""Copies of base images, which each node makes for itself."""
 
 
 def run_state(folder: str) -> Kind:
@@ -83,6 +86,9 @@ class Storage(Protocol):
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the volumes that start with ``prefix``, sorted."""
+
+    def holds(self, name: str) -> bool:
+        """Whether there is a volume that nobody but root (or we) could have written."""
 
     def capacity(self) -> int:
         """Return the size in bytes of the file system they are on; 0 when there is no such directory."""

@@ -5,6 +5,9 @@ Format: https://libvirt.org/formatstorage.html.
 
 from __future__ import annotations
 
+import re
+import xml.etree.ElementTree as ET
+
 from nornir_torque_vm.model import Image
 from nornir_torque_vm.render.encode import xml
 
@@ -44,3 +47,12 @@ def volume_xml(
         f'<volume><name>{xml(name)}</name><capacity unit="bytes">{capacity}</capacity>{allocation}{backing}'
         f'<target><format type="{form}"/><permissions>{rights}</permissions></target></volume>'
     )
+
+
+def written_by_root(described: str) -> bool:
+    """Whether, by libvirt's description of a pool or volume, root has it and nobody else may write it."""
+    rights = ET.fromstring(described).find("target/permissions")  # noqa: S314 - libvirtd's own
+    if rights is None:
+        return False
+    mode, owner = rights.findtext("mode", ""), rights.findtext("owner", "")
+    return owner == "0" and re.fullmatch("[0-7]+", mode) is not None and not int(mode, 8) & 0o022

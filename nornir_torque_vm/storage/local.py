@@ -108,6 +108,18 @@ class LocalStorage:
             there = os.listdir(folder)  # noqa: PTH208 - a descriptor, not a path
             return sorted(name for name in there if name.startswith(prefix) and not name.startswith("."))
 
+    def holds(self, name: str) -> bool:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        if not self._kind.made and not self._parent().is_dir():
+            return False
+        with self._errors(f"{self.path(name)} cannot be looked at"), self._open() as folder:
+            try:
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
+                return False
+            ours = status.st_uid in {0, os.geteuid()} and not status.st_mode & _WRITABLE_BY_OTHERS
+            return ours and stat.S_ISREG(status.st_mode)
+
     def capacity(self) -> int:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
         if not self._kind.made and not self._parent().is_dir():

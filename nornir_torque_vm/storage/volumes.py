@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -26,19 +25,16 @@ from nornir_torque_vm.errors import StorageError
 from nornir_torque_vm.model import Image
 from nornir_torque_vm.qcow2 import overlay_bytes
 from nornir_torque_vm.storage import READ_LIMIT, VOLUMES, Kind
-from nornir_torque_vm.storage.base import FULL, NoDirectory, checked, is_elsewhere, missing, no_space
-from nornir_torque_vm.storage.describe import pool_xml, volume_xml
+from nornir_torque_vm.storage.base import NoDirectory, checked, is_elsewhere, missing, no_space
+from nornir_torque_vm.storage.describe import pool_xml, volume_xml, written_by_root
+from nornir_torque_vm.storage.refusals import INTERNAL_ERROR, Forgiving, is_full
 
 T = TypeVar("T")
 
 _WITH_BUILD = 1
 """``VIR_STORAGE_POOL_CREATE_WITH_BUILD``: makes the directory, its parents too, mode 0711."""
-_INTERNAL_ERROR = 1
-"""``VIR_ERR_INTERNAL_ERROR``: among others what a refresh gets while a volume is being made."""
 _OPERATION_FAILED = 9
 """``VIR_ERR_OPERATION_FAILED``: what the second of two who make the same pool gets."""
-_SYSTEM_ERROR = 38
-"""``VIR_ERR_SYSTEM_ERROR``; its first number is the ``errno``."""
 _NO_POOL, _NO_VOLUME, _INVALID, _EXISTS = 49, 50, 55, 90
 """``VIR_ERR_NO_STORAGE_POOL``, ``NO_STORAGE_VOL``, ``OPERATION_INVALID`` (the pool is not active, or a file
 it does not know has the new volume's name), ``STORAGE_VOL_EXIST``."""
@@ -133,6 +129,22 @@ class VolumeStorage:
 
         return self._with_pool(names)
 
+    def holds(self, name: str) -> bool:
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
+        checked(name)
+
+        def holds(pool: Any) -> bool:
+            _refresh(pool)
+            with Forgiving(_NO_VOLUME):
+                volume = pool.storageVolLookupByName(name)
+                return written_by_root(pool.XMLDesc(0)) and written_by_root(volume.XMLDesc(0))
+            return False
+
+        try:
+            return self._with_pool(holds)
+        except NoDirectory:
+            return False
+
     def capacity(self) -> int:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
 
@@ -149,7 +161,7 @@ class VolumeStorage:
         """Do something with our pool; again with a new one if it went away in the meantime."""
         with self._errors():
             if self._pool is not None:
-                with _Forgiving(_NO_POOL, _INVALID):
+                with Forgiving(_NO_POOL, _INVALID):
                     return action(self._pool)
             self._pool = self._open_pool()
             return action(self._pool)
@@ -160,13 +172,13 @@ class VolumeStorage:
 
         flags, described = _WITH_BUILD if self._kind.made else 0, pool_xml(self.directory, self._kind.pool)
         for _ in range(_PATIENCE):
-            with _Forgiving(_NO_POOL, _INVALID):
+            with Forgiving(_NO_POOL, _INVALID):
                 pool = self._conn.storagePoolLookupByName(self._kind.pool)
                 if not pool.isActive():
                     pool.create(flags)
                 return self._in_place(pool)
             try:
-                with _Forgiving(_OPERATION_FAILED):
+                with Forgiving(_OPERATION_FAILED):
                     return self._conn.storagePoolCreateXML(described, flags)
             except libvirtError as error:
                 if not self._kind.made and error.get_int1() == errno.ENOENT:
@@ -186,7 +198,7 @@ class VolumeStorage:
     def _create(self, pool: Any, name: str, described: str) -> Any:
         """Make a volume; what has its name is removed first."""
         current.get().check()
-        with _Forgiving(_EXISTS, _INVALID):
+        with Forgiving(_EXISTS, _INVALID):
             return pool.createXML(described)
         _delete(_find(pool, name))
         return pool.createXML(described)
@@ -229,17 +241,17 @@ class VolumeStorage:
         try:
             yield
         except libvirtError as error:
-            if _is_full(error):
+            if is_full(error):
                 raise no_space(self.directory, self._node, self._kind) from error
             raise map_error(error, self._node) from error
 
 
 def _find(pool: Any, name: str) -> Any:
     """Return the volume or None; the pool is told to look again before it is believed."""
-    with _Forgiving(_NO_VOLUME):
+    with Forgiving(_NO_VOLUME):
         return pool.storageVolLookupByName(name)
     _refresh(pool)
-    with _Forgiving(_NO_VOLUME):
+    with Forgiving(_NO_VOLUME):
         return pool.storageVolLookupByName(name)
     return None
 
@@ -247,7 +259,7 @@ def _find(pool: Any, name: str) -> Any:
 def _delete(volume: Any) -> bool:
     """Delete a volume, if there is one and it is still there."""
     if volume is not None:
-        with _Forgiving(_NO_VOLUME):
+        with Forgiving(_NO_VOLUME):
             volume.delete()
             return True
     return False
@@ -265,31 +277,8 @@ def _undo(*steps: Callable[[], object]) -> None:
 def _refresh(pool: Any) -> None:
     """Make the pool look at its directory, as soon as nobody is making a volume in it."""
     for _ in range(_PATIENCE):
-        with _Forgiving(_INTERNAL_ERROR):
+        with Forgiving(INTERNAL_ERROR):
             pool.refresh()
             return
         current.get().sleep(_PAUSE)
     pool.refresh()
-
-
-class _Forgiving:
-    """Ends its ``with`` block quietly at a ``libvirtError`` of these codes."""
-
-    def __init__(self, *codes: int) -> None:
-        self._codes = codes
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> bool:
-        """Return whether the block may end like this."""
-        from libvirt import libvirtError
-
-        return isinstance(error, libvirtError) and error.get_error_code() in self._codes
-
-
-def _is_full(error: Any) -> bool:
-    if error.get_error_code() == _SYSTEM_ERROR:
-        return error.get_int1() in FULL
-    # Overlays are made by qemu-img, whose exit status carries no number.
-    return error.get_error_code() == _INTERNAL_ERROR and os.strerror(errno.ENOSPC) in str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -11,7 +12,7 @@ from nornir_torque_vm.capabilities import Capabilities, node_facts, parse_capabi
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.libvirt import map_error, mapped
 from nornir_torque_vm.connections.virconnect import is_test
-from nornir_torque_vm.errors import HypervisorUnreachable
+from nornir_torque_vm.errors import HypervisorError, HypervisorUnreachable, StorageError
 from nornir_torque_vm.found import DOMAIN_PREFIX, read_holding
 from nornir_torque_vm.inventory.hostdata import node_of, settings_of
 from nornir_torque_vm.machine.netfilter import provide
@@ -19,7 +20,7 @@ from nornir_torque_vm.machine.offer import lacking
 from nornir_torque_vm.model import Shape
 from nornir_torque_vm.pinning.topology import flat
 from nornir_torque_vm.render.domain import MACHINES
-from nornir_torque_vm.storage import RAMDISK
+from nornir_torque_vm.storage import COPIES, RAMDISK
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, descriptions, found_in, storage_of, uri_of
 
 CONNECTION_NAME = LIBVIRT
@@ -29,11 +30,12 @@ _NO_SUPPORT = 3
 _MIB = 1 << 20
 
 
-def survey(task: Task, shape: Shape | None = None) -> Result:
+def survey(task: Task, shape: Shape | None = None, copy: str = "") -> Result:
     """Ask a node's libvirt for its processors, memory, domain types and what the guests there hold.
 
     Arguments:
         shape (:class:`~nornir_torque_vm.model.Shape`): also ask whether such guests can be made there
+        copy: also ask for the node's own copy of an image, by the copy's name
 
     Returns:
         Result object with the following attributes set:
@@ -59,12 +61,21 @@ def survey(task: Task, shape: Shape | None = None) -> Result:
         guests_memory=[guest.memory for guest in guests],
         guests_ramdisk=sum(guest.ramdisk for guest in guests),
         ramdisk=storage_of(task, RAMDISK).capacity() if settings_of(host).ramdisk_dir else 0,
+        copy=_copy(task, copy) if copy else "",
         held=[held for text, _ in domains if (held := read_holding(text, node=node)) is not None],
     )
     claimed = {guest.static.address: guest.domain for guest in guests if guest.static is not None}
     # Makes the storage pool when there is none yet: better a sentence now than half a start later.
     storage_of(task).names(DOMAIN_PREFIX)
     return Result(host=host, result=dataclasses.replace(facts, refused=refused, claimed=claimed))
+
+
+def _copy(task: Task, name: str) -> str:
+    """Path of a copy of an image on the node; "" when it has none that can be trusted, or does not say."""
+    copies = storage_of(task, COPIES)
+    with contextlib.suppress(StorageError, HypervisorError):  # the pool's own will do
+        return copies.path(name) if copies.holds(name) else ""
+    return ""
 
 
 def _refused(conn: Any, capabilities: Capabilities, shape: Shape, settings: Settings) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
 from nornir_torque_vm.config.settings import Settings
-from nornir_torque_vm.doctor.disks import Mount, judge_ramdisk, mount_of, ramdisk
+from nornir_torque_vm.doctor.disks import Mount, image_cache, judge_cache, judge_ramdisk, mount_of, ramdisk
 from nornir_torque_vm.doctor.model import Here, Mark
 
 MIB = 1 << 20
@@ -74,3 +75,24 @@ def test_this_machines_own_mounts_are_read(tmp_path: Path) -> None:
     found = list(ramdisk(Here(Settings(ramdisk_dir=str(tmp_path), ramdisk_mb=1 << 24), "node1")))
     assert found[-1].mark is Mark.FAIL
     assert "not in memory" in found[-1].text or "less than one disk" in found[-1].text
+
+
+def test_a_directory_for_copies_of_images(tmp_path: Path) -> None:
+    """Without digests nothing is copied; others' hands; room that is not there."""
+    assert list(image_cache(Here(Settings(), "node1"))) == []
+    pool, copies = tmp_path / "pool", tmp_path / "copies"
+    pool.mkdir()
+    site = Settings(image_pool=str(pool), image_cache=str(copies), image_cache_mb=1)
+    first, last = image_cache(Here(site, "node1"))
+    assert (first.mark, first.cure) == (Mark.WARN, "add the digests of the images to it")
+    assert last.mark is Mark.OK
+    (pool / "catalogue.json").write_text(json.dumps({"a": {"sha256": "0" * 64}}))
+    copies.mkdir()
+    (copies / f"{'0' * 64}.qcow2").write_bytes(b"x" * MIB)
+    (line,) = image_cache(Here(site, "node1"))
+    assert (line.mark, line.text) == (Mark.OK, f"{copies} has 1 copies of images, 1M of 1M")
+    copies.chmod(0o777)
+    (line,) = image_cache(Here(site, "node1"))
+    assert (line.mark, line.cure) == (Mark.FAIL, f"chown root {copies}")
+    line = judge_cache(site, 1, 0, MIB - 1, 4 * MIB)
+    assert (line.mark, line.cure) == (Mark.WARN, "lower image_cache_mb below 0, or free some of its 4M")

@@ -48,6 +48,31 @@ def test_the_prologue_marks_before_the_site_acts(mom: MomPriv) -> None:
     assert mom.order == [mom.marker.name]
 
 
+@pytest.mark.parametrize("text", ['image_cache = "/c"\n', 'IMAGE_CACHE="/c"', '#image_cache = ""\n', None])
+def test_the_prologue_leaves_the_copying_of_images_behind_where_that_is_wanted(
+    mom: MomPriv, text: str | None
+) -> None:
+    """The MOM waits for the hook; a copy takes minutes. Other sites do not even start a Python for it."""
+    (mom.run_dir.parent / "stay").touch()
+    settings = mom.run_dir.parent / "settings.toml"
+    if text is not None:
+        settings.write_text(text)
+    hook = mom.ours(PROLOGUE)
+    line = "SETTINGS=/etc/torque-vm/settings.toml"
+    assert line in hook.read_text()
+    hook.chmod(0o700)
+    hook.write_text(hook.read_text().replace(line, f"SETTINGS='{settings}'"))
+    start = time.monotonic()
+    assert (mom.run(hook, PROLOGUE), mom.said) == (0, "")
+    assert time.monotonic() - start < 1.0
+    assert mom.marker.exists()
+    if text is not None and not text.startswith("#"):
+        os.kill(net(mom), signal.SIGKILL)
+        assert mom.order == ["ours nornir_torque_vm.hooks.imagecache"]
+    else:
+        assert mom.order == []
+
+
 @pytest.mark.parametrize("obstacle", ["run dir", "run dir/markers"])
 def test_a_marker_that_cannot_be_made_keeps_the_node_up(mom: MomPriv, obstacle: str) -> None:
     """Any exit code but 0 takes it down for all jobs. The system's log says why."""

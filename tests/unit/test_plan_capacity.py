@@ -17,7 +17,7 @@ from nornir_torque_vm.errors import (
     TorqueVMError,
 )
 from nornir_torque_vm.model import Image, Job, Node, NodeFacts, Owner, Plan, Shape
-from nornir_torque_vm.plan import make_plan
+from nornir_torque_vm.plan import make_plan, plan_from_json, plan_to_json
 from nornir_torque_vm.request import Request
 
 MiB, GiB = 1 << 20, 1 << 30
@@ -263,3 +263,10 @@ def test_the_file_system_for_disks_in_memory_has_to_hold_them() -> None:
         "node n1: a disk of 1G in memory for 2 guests is more than the 1024M other guests' disks have left; "
         "try again when other jobs have ended"
     )
+
+
+def test_guests_are_on_their_nodes_copy_of_the_image_where_it_has_one() -> None:
+    """The others on the pool's."""
+    plan = plan_on(fact("n1", copy="/copies/a"), fact("n2"))
+    assert [guest.base for guest in plan.guests] == ["/copies/a", ""]
+    assert plan_from_json(plan_to_json(plan)) == plan

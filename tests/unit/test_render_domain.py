@@ -191,6 +191,16 @@ def test_the_chain_of_images_is_written_down_and_keeps_its_owner(image: object) 
     assert list(need(layer, "backingStore")) == []
 
 
+def test_a_disk_may_be_on_its_nodes_own_copy_of_the_image() -> None:
+    """In place of the whole chain; the copy keeps its owner as well."""
+    plan = plan_of(image=CHAINED)
+    guest = dataclasses.replace(plan.guests[0], base="/cache/copy.qcow2")
+    root = parse(dataclasses.replace(plan, guests=(guest,)))
+    chain = root.findall("devices/disk[1]/backingStore//source")
+    assert [source.get("file") for source in chain] == [guest.base]
+    assert need(root, "devices/disk[1]/backingStore/source/seclabel").get("relabel") == "no"
+
+
 def test_a_guest_is_told_when_there_is_no_room_for_what_it_writes() -> None:
     """By default it would be paused, for as long as its job may run."""
     assert need(parse(plan_of()), "devices/disk[1]/driver").get("error_policy") == "report"

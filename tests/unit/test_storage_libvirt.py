@@ -344,9 +344,10 @@ def test_a_directory_that_is_not_ours_to_make_is_missing() -> None:
     )
     storage = VolumeStorage(conn, "/m", node="node1", kind=RAMDISK)
     assert storage.capacity() == 0
+    assert storage.holds("tvm-1") is False
     with pytest.raises(StorageError) as caught:
         storage.overlay("tvm-1.qcow2", IMAGE, 1 << 20)
     assert str(caught.value) == "node node1: there is no directory /m; create it, or correct ramdisk_dir"
-    assert flags == [0, 0]
+    assert flags == [0, 0, 0]
     with pytest.raises(HypervisorError):
         VolumeStorage(conn, "/v", node="node1").names("")

@@ -213,6 +213,7 @@ def test_a_directory_that_is_not_ours_to_make_is_missing_here_too(tmp_path: Path
     site = Settings(ramdisk_dir=str(tmp_path / "memory"))
     storage = storage_for(None, site, node="node1", uri="test:///default", kind=RAMDISK)
     assert storage.capacity() == 0
+    assert storage.holds("tvm-1") is False
     with pytest.raises(StorageError) as caught:
         storage.put("tvm-1", b"")
     assert str(caught.value) == (

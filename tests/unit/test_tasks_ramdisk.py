@@ -1,13 +1,17 @@
-"""Disks in the node's memory: where they are, how much they may take, and that they go with the job."""
+"""Disks in the node's memory: where they are, what they may take, that they go; and what disks are on."""
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
+import shutil
 
 import pytest
 from task_kit import RAM, World, first_error, make_plan, result_of
 
 from nornir_torque_vm.errors import StorageError
+from nornir_torque_vm.inventory.build import build_inventory
+from nornir_torque_vm.qcow2 import parse_header
 from nornir_torque_vm.reap.leftovers import find_on_node
 from nornir_torque_vm.tasks import boot_guest, destroy, prepare_image, survey
 
@@ -86,3 +90,46 @@ def test_the_reaper_finds_what_is_in_memory(world: World, memory: pathlib.Path) 
     found = result_of(world.run(find_on_node, "node"), "node1")
     assert [thing.name for thing in found] == sorted(path.name for path in memory.rglob("tvm-*"))
     assert len(found) == 2
+
+
+NAME = f"{'0' * 64}.qcow2"
+
+
+@pytest.fixture
+def copies(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A node's copies of images, with one."""
+    path = tmp_path / "copies/node1"
+    path.mkdir(parents=True)
+    (path / NAME).write_bytes(b"copy")
+    (path / NAME).chmod(0o444)
+    return path
+
+
+def test_the_survey_finds_the_nodes_own_copy(tmp_path: pathlib.Path, copies: pathlib.Path) -> None:
+    """If root alone could have made it; whatever is wrong with it, the pool's own will do."""
+    world = World(tmp_path, make_plan(), image_cache=str(tmp_path / "copies"))
+
+    def found(name: str) -> str:
+        return str(result_of(world.run(survey, "node", copy=name), "node1").copy)
+
+    assert found(NAME) == f"{copies}/{NAME}"
+    assert found("") == found(f"{'1' * 64}.qcow2") == ""
+    (copies / NAME).chmod(0o666)
+    assert found(NAME) == ""
+    (copies / NAME).chmod(0o444)
+    copies.chmod(0o777)
+    assert found(NAME) == ""
+    shutil.rmtree(copies.parent)
+    assert found(NAME) == ""
+
+
+def test_a_disk_is_made_on_the_copy_that_the_plan_names(world: World, memory: pathlib.Path) -> None:
+    """Of one node; on the others it is on the pool's."""
+    first, second = world.plan.guests
+    guests = (dataclasses.replace(first, base="/copies/one.qcow2"), second)
+    plan = dataclasses.replace(world.plan, guests=guests)
+    world.inventory = build_inventory(plan, world.settings, keys=world.keys, here="elsewhere")
+    world.run(prepare_image, "guest")
+    disks = [next(memory.rglob(f"{guest.domain}*")).read_bytes() for guest in guests]
+    based = [parse_header(disk).backing_file for disk in disks]
+    assert based == ["/copies/one.qcow2", plan.image.path]
