@@ -17,7 +17,7 @@ _PANIC = re.compile(r"Kernel panic - not syncing")
 """How every Linux kernel begins the line with which it gives up (kernel/panic.c)."""
 _FATAL = re.compile(
     r"Kernel panic|Unable to mount root|emergency mode|dracut: FATAL|grub rescue|[Nn]o bootable device"
-    r"|not a bootable disk"
+    r"|not a bootable disk|I/O error, dev vd"
 )
 """What explains a death better than what was printed after it: a panic is followed by registers."""
 _ESCAPES = re.compile(
