@@ -51,7 +51,10 @@ def job(micro: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tol
         ended = made.run()
         number = ended.outcome.job_id.partition(".")[0]
         guests = [f"j{number}-r{rank}" for rank in range(4)]
-        yield Told(ended.exit_code, guests, parts(made.lines), made.errors, leftovers(lab))
+        left = leftovers(lab)
+        if leases := lab.lease_file.read_text():
+            left["leases"] = leases.splitlines()
+        yield Told(ended.exit_code, guests, parts(made.lines), made.errors, left)
     finally:
         lab.down()
 
