@@ -106,7 +106,7 @@ def make_plan(
         here = tuple(_guest(job, len(guests) + index, node, index, fitted) for index in range(per_node))
         if offer is not None:
             here = tuple(dataclasses.replace(guest, base=offer.copy) for guest in here)
-            kept = _kept(node, parts, request, settings)
+            kept = _kept(node, parts)
             here = placed(job, node, here, offer, wish_of(request, settings, pins), settings, kept)
         guests += here
     plan = Plan(job, tuple(nodes), tuple(guests), image, user_files, user_dirs, parts)
@@ -191,13 +191,13 @@ def _parts(request: Request, settings: Settings, nodes: Sequence[Node]) -> tuple
     return parts_of(request, settings, nodes)
 
 
-def _kept(node: Node, parts: Sequence[Part], request: Request, settings: Settings) -> tuple[int, int]:
+def _kept(node: Node, parts: Sequence[Part]) -> tuple[int, int]:
     """How many processors the guests leave to components on a node: at least and at most."""
     if not parts:
         return 0, 0
     from nornir_torque_vm.components.planning import kept_on
 
-    return dataclasses.astuple(kept_on(node.name, parts, request, settings))
+    return dataclasses.astuple(kept_on(node.name, parts))
 
 
 def _adjusted(plan: Plan, request: Request, settings: Settings) -> Plan:
@@ -246,10 +246,10 @@ def _plan(
     )
 
 
-def _part(name: str, nodes: list[str]) -> Part:
-    from nornir_torque_vm.components.base import Part
+def _part(name: str, nodes: list[str], kept: dict[str, int]) -> Part:
+    from nornir_torque_vm.components.base import Kept, Part
 
-    return Part(name, tuple(nodes))
+    return Part(name, tuple(nodes), Kept(**kept))
 
 
 def _extras(guest: dict[str, Any]) -> Extras | None:

@@ -98,3 +98,5 @@ class Part:
     name: str
     nodes: tuple[str, ...]
     """Where the job has it."""
+    kept: Kept = Kept()
+    """What it wants of the job's share on each of them."""

@@ -1,7 +1,8 @@
 """Processors of a job's share that its guests leave to their input and output (IOcm).
 
 How many: the user's wish within the site's limits, and what the guests can spare of it. On them run libvirt's
-I/O threads, the emulators and the threads of vhost, which every libvirt and kernel of today has.
+I/O threads, the emulators and the threads of vhost, which every libvirt and kernel of today has. The other
+back end is :mod:`.dim`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 
 from nornir.core.task import Result, Task
 
-from nornir_torque_vm.components.base import Component, Kept
+from nornir_torque_vm.components.base import Component, Kept, When
 from nornir_torque_vm.components.devices import Extras
 from nornir_torque_vm.components.live import domains_of
 from nornir_torque_vm.config.settings import Settings
@@ -26,8 +27,21 @@ _LIVE = 1
 """``VIR_DOMAIN_AFFECT_LIVE``."""
 
 
-def component(settings: Settings) -> Component:  # noqa: ARG001 - it has one form only
-    """Return the component."""
+def component(settings: Settings) -> Component:
+    """Return the component with the site's back end."""
+    if settings.iocm_backend == "dim":
+        from nornir_torque_vm.components import dim
+
+        return Component(
+            name=NAME,
+            wanted=wanted,
+            kept=kept,
+            start=dim.start_manager,
+            verify=dim.verify_manager,
+            stop=dim.stop_manager,
+            find=dim.find_managers,
+            when=When.AFTER_BOOT,
+        )
     return Component(name=NAME, wanted=wanted, kept=kept, adjust=adjust, verify=verify_threads)
 
 
@@ -66,7 +80,8 @@ def verify_threads(task: Task) -> Result:
     """Nornir task: see that the I/O threads and emulators of the job's running guests are on what is kept.
 
     Of I/O threads libvirt says what the kernel says. The threads of vhost, which move what the network card
-    sends, are children of the emulator, whose processors libvirt sets before it runs.
+    sends, are children of the emulator, whose processors libvirt sets before it runs (libvirt 9.0,
+    src/qemu/qemu_process.c, qemuProcessLaunch).
 
     :raises HypervisorError: they are elsewhere.
     """

@@ -17,12 +17,12 @@ def parts_of(request: Request, settings: Settings, nodes: Sequence[Node]) -> tup
     :raises SettingsError: a component that is switched on cannot be loaded.
     """
     found = ((one, _where(one, request, settings, nodes)) for one in load_all(settings))
-    return tuple(Part(one.name, names) for one, names in found if names)
+    return tuple(Part(one.name, names, one.kept(request, settings)) for one, names in found if names)
 
 
-def kept_on(node: str, parts: Sequence[Part], request: Request, settings: Settings) -> Kept:
+def kept_on(node: str, parts: Sequence[Part]) -> Kept:
     """How many processors of the job's share its components want on a node, all together."""
-    wishes = [load(part.name, settings).kept(request, settings) for part in parts if node in part.nodes]
+    wishes = [part.kept for part in parts if node in part.nodes]
     return Kept(sum(wish.least for wish in wishes), sum(wish.most for wish in wishes))
 
 

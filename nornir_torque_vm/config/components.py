@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.kinds import Bool, Choice, HostRegex, Hosts, Text, Words
+from nornir_torque_vm.config.kinds import AbsPath, Bool, Choice, HostRegex, Hosts, Text, Words
 from nornir_torque_vm.config.listkinds import Many
 from nornir_torque_vm.config.monitoring import MonitoringSettings
 from nornir_torque_vm.errors import SettingsError
@@ -29,6 +29,20 @@ class ComponentSettings(MonitoringSettings):
     """Which components there are, where, and what jobs get that do not say."""
 
     iocm_enabled: bool = setting(Bool(), False, "whether jobs may have processors kept for input and output")
+    iocm_backend: str = setting(
+        Choice({"iothreads": "iothreads", "dim": "dim"}),
+        "iothreads",
+        "what works on them: threads of libvirt's guests, or the earlier system's dynamic I/O manager",
+    )
+    iocm_dim_dir: str = setting(
+        AbsPath(empty=True), "", "directory on every node with that manager's programs (its src); empty: none"
+    )
+    iocm_dim_interface: str = setting(
+        Text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}(?:,[A-Za-z0-9_][A-Za-z0-9_.-]{0,14})?",
+             "the name of a network interface, or two with a comma between"),
+        "ib0",
+        "network interface of the nodes that the guests' traffic goes through, for that manager",
+    )  # fmt: skip
     iocm_nodes: Hosts = setting(  # noqa: RUF009 - it returns a dataclass field
         HostRegex(), Hosts("*"), "nodes that can keep processors for input and output"
     )
@@ -80,10 +94,12 @@ class ComponentSettings(MonitoringSettings):
         return (*ours, *self.components)
 
     def require_distinct_components(self) -> None:
-        """Refuse foreign components with the name of one of ours.
+        """Refuse foreign components with the name of one of ours, and a back end that lacks its programs.
 
         :raises SettingsError: one is called so.
         """
+        if self.iocm_enabled and self.iocm_backend == "dim" and not self.iocm_dim_dir:
+            raise SettingsError("iocm_backend is dim and there is no iocm_dim_dir", hint="name it")
         for name in self.components:
             if name in OURS:
                 raise SettingsError(

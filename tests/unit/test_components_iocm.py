@@ -15,7 +15,7 @@ from nornir.core.inventory import ConnectionOptions
 from render_kit import VOLUMES, parse_xml
 from task_kit import Plugged
 
-from nornir_torque_vm.components.base import Part
+from nornir_torque_vm.components.base import Kept, Part
 from nornir_torque_vm.components.iocm import component, verify_threads
 from nornir_torque_vm.config.settings import Settings, loads
 from nornir_torque_vm.deadline import Deadline
@@ -43,7 +43,7 @@ def test_the_last_cores_of_the_share_are_left_to_input_and_output() -> None:
     """No guest of the job is bound to them, nor are they another job's."""
     plan = plan_on(slots(0, 1, 2, 3), settings=SITE, vcpus=1, vms_per_node=2, **ON)
     assert places(plan) == [((0, 2, 8, 10), (3, 11)), ((1, 9), (3, 11))]
-    assert plan.components == (Part("iocm", ("n1",)),)
+    assert plan.components == (Part("iocm", ("n1",), Kept(1, 2)),)
 
 
 def test_as_many_as_the_guests_can_spare_are_kept_at_most() -> None:
