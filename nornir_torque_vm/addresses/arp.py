@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from nornir_torque_vm.addresses import wire
 from nornir_torque_vm.deadline import Deadline
 
-SENDINGS = (0.1, 0.15, 0.25)
-"""Seconds that are listened after each sending."""
+PATIENT = (0.1, 0.15, 0.25)
+"""Seconds that are listened after each sending, where nobody is expected."""
+QUICK = (0.1, 0.1)
+"""The same where guests are, whose job waits: whoever is there beside them answers as fast as they do."""
 _FORM = struct.Struct("!HHBBH6s4s6s4s")
 """RFC 826: hardware and protocol, lengths of their addresses, operation, sender's and target's addresses."""
 _ETHERNET, _REQUEST, _REPLY = 1, 1, 2
@@ -38,16 +40,18 @@ def speaker(frame: bytes) -> tuple[str, str] | None:
     return str(ipaddress.IPv4Address(address)), mac.hex(":")
 
 
-def who_has(interface: str, addresses: Collection[str], deadline: Deadline) -> dict[str, set[str]]:
+def who_has(
+    interface: str, addresses: Collection[str], deadline: Deadline, pauses: Sequence[float] = PATIENT
+) -> dict[str, set[str]]:
     """Return the MAC addresses of the machines at these addresses; an address without any is left out.
 
-    Takes :data:`SENDINGS` together, and no longer than the deadline lets it.
+    Takes all of ``pauses``, and no longer than the deadline lets it.
 
     :raises OSError: the interface cannot be used: it does not exist, it is down, we are not root.
     """
     heard: dict[str, set[str]] = {}
     with wire.Wire(interface, wire.ARP) as line:
-        for seconds in SENDINGS if addresses else ():
+        for seconds in pauses if addresses else ():
             for address in addresses:
                 line.send(probe(line.mac, address))
             for frame in line.frames(deadline.clamp(seconds)):

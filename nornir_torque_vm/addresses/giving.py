@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from nornir_torque_vm.addresses import arp
 from nornir_torque_vm.addresses.conflicts import check_planned, judged
@@ -17,7 +17,7 @@ from nornir_torque_vm.report import Report
 from nornir_torque_vm.threads import Call
 
 PATIENCE = 2.0
-"""Seconds for which the answers are waited for at the end; asking takes half a second."""
+"""Seconds for which the answers are waited for at the end; asking takes a fraction of one."""
 
 
 def addressed(
@@ -50,7 +50,9 @@ class Listening:
     ) -> None:
         self._plan, self._addresses, self._deadline = plan, addresses, deadline
         wanted = {address for address in addresses.values() if address}
-        self._call = Call(lambda: heard(wanted, settings, deadline), name="listen at addresses").start()
+        self._call = Call(
+            lambda: heard(wanted, settings, deadline, arp.QUICK), name="listen at addresses"
+        ).start()
 
     def report(self) -> Report:
         """The guests at whose addresses somebody else is; what was not heard by now does not count."""
@@ -62,7 +64,9 @@ class Listening:
         return judged(self._plan, self._addresses, answers)
 
 
-def heard(addresses: Collection[str], settings: Settings, deadline: Deadline) -> dict[str, set[str]]:
+def heard(
+    addresses: Collection[str], settings: Settings, deadline: Deadline, pauses: Sequence[float] = arp.PATIENT
+) -> dict[str, set[str]]:
     """Who is at these addresses, as far as this node can hear: address → MAC addresses.
 
     Nobody, where there is no bridge to listen at: so it is on machines that only drive other nodes.
@@ -70,7 +74,7 @@ def heard(addresses: Collection[str], settings: Settings, deadline: Deadline) ->
     if not settings.check_addresses or is_test(settings.local_uri):
         return {}
     try:
-        found = arp.who_has(settings.bridge, addresses, deadline)
+        found = arp.who_has(settings.bridge, addresses, deadline, pauses)
     except OSError:
         return {}
     for address in filter(_ours, addresses):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,3 +181,31 @@ def test_a_site_may_keep_leases(site: Lab) -> None:
         ended = job.run()
     assert ended.exit_code == 0, job.errors
     assert leased(site) - before == macs(site, ended)
+
+
+def test_a_machine_that_takes_a_guests_address_while_it_starts_is_noticed(site: Lab) -> None:
+    """The guest has it by DHCP; who was quiet before the start answers beside it at its end."""
+    job = Job(site, "echo never", SMALL)
+    taken: list[str] = []
+
+    def take() -> None:
+        before = leased(site)
+        while not job.over and not leased(site) - before:
+            time.sleep(0.1)
+        lines = [line.split() for line in site.lease_file.read_text().splitlines()]
+        taken.extend(words[2] for words in lines if words[1] not in before)
+        shell(site, "node2", f"ip address add {taken[0]}/24 dev {BRIDGE}")
+
+    thief = threading.Thread(target=take)
+    thief.start()
+    try:
+        with settings(site, {"max_requeues": 0}, "node1"):
+            ended = job.run()
+    finally:
+        thief.join(60)
+        for address in taken:
+            shell(site, "node2", f"ip address del {address}/24 dev {BRIDGE}")
+    assert ended.exit_code == RunExit.SITE, job.errors
+    said = f"at its address {taken[0]} the machine with MAC address 02:89:00:00:00:0c answers"
+    assert said in ended.verdict["sentence"]
+    assert job.lines == []
