@@ -79,6 +79,12 @@ def domain_name(job: Job, rank: int) -> str:
     return f"{_attempt(job)}-r{rank}-{_mark(job)}"
 
 
+def domain_of_tag(tag: str, rank: int) -> str:
+    """Return the :func:`domain_name` of an attempt's guest, from the attempt's :func:`job_tag`."""
+    head, _, mark = tag.rpartition("-")
+    return f"{head}-r{rank}-{mark}"
+
+
 def tag_of_domain(name: str) -> str:
     """Return the tag of the attempt that a guest is of, from its :func:`domain_name`."""
     head, _, mark = name.rpartition("-")

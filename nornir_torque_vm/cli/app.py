@@ -21,6 +21,10 @@ COMMANDS = {
     "address": ("nornir_torque_vm.cli.guests", "Find out the addresses of running guests."),
     "boot": ("nornir_torque_vm.cli.guests", "Start guests on nodes, outside any batch job."),
     "config": ("nornir_torque_vm.cli.config", "Show and check the settings, or make them from older ones."),
+    "console": (
+        "nornir_torque_vm.cli.log",
+        "Watch a guest's console; as root, type there too.",
+    ),
     "demo": (
         "nornir_torque_vm.cli.demo",
         "Show it all: a job in four guests of a lab, and its timeline.",
@@ -47,6 +51,7 @@ COMMANDS = {
         "nornir_torque_vm.cli.metrics",
         "Write what this node's guests use into a file for Prometheus.",
     ),
+    "log": ("nornir_torque_vm.cli.log", "Show what a guest of a job printed on its console; -f: and prints."),
     "nodes": (
         "nornir_torque_vm.cli.nodes",
         "List the nodes on which jobs failed by the site's fault; put them back.",

@@ -90,19 +90,29 @@ def first_node(settings: Settings, target: Target, *, over: bool = False) -> Els
     return Elsewhere(found.job_id, node)
 
 
+def handed_over(settings: Settings, job_id: str) -> HandOver:
+    """Return the hand-over of a job on this node, to its owner and to root.
+
+    :raises TorqueVMError: there is none, or not for the caller.
+    """
+    if os.geteuid() != 0:
+        return read_handover(settings.run_dir, job_id)
+    text = _handover_text(settings, job_id)
+    if text is None:
+        raise StateError("its guests are not ready yet", hint="torque-vm job tells how far it is", job=job_id)
+    return HandOver.from_json(text)
+
+
 def opened(settings: Settings, job_id: str) -> HandOver:
     """Return what opens the guests of a job on this node: to root all as root, to its owner as the owner.
 
     :raises TorqueVMError: there is nothing, or not for the caller.
     """
+    handover = handed_over(settings, job_id)
     if os.geteuid() != 0:
-        return read_handover(settings.run_dir, job_id)
+        return handover
     state = JobState.find(settings.run_dir, job_id)
     keys = state.keys() if state is not None else None
-    text = _handover_text(settings, job_id)
-    if text is None:
-        raise StateError("its guests are not ready yet", hint="torque-vm job tells how far it is", job=job_id)
-    handover = HandOver.from_json(text)
     if keys is None:
         raise InventoryError(
             "this is not the job's first node, and only that has the administrator's key",

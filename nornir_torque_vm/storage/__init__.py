@@ -64,8 +64,11 @@ class Storage(Protocol):
             it. 0: the file grows.
         """
 
-    def put(self, name: str, data: bytes) -> str:
-        """Make a volume that holds ``data``, in place of what has the name; return its path."""
+    def put(self, name: str, data: bytes, *, reader: tuple[int, int] | None = None) -> str:
+        """Make a volume that holds ``data``, in place of what has the name; return its path.
+
+        :param reader: uid and gid of the user the file is for, who may only read it; else it is root's.
+        """
 
     def hole(self, name: str, size: int, user: tuple[int, int]) -> str:
         """Make a volume that takes no room yet, in place of what has the name; return its path.

@@ -47,8 +47,14 @@ class LocalStorage:
         """
         return self._write(name, overlay_bytes(image.path, image.format, image.virtual_size), limit)
 
-    def put(self, name: str, data: bytes) -> str:
-        """See :class:`~nornir_torque_vm.storage.Storage`."""
+    def put(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        reader: tuple[int, int] | None = None,  # noqa: ARG002 - as below
+    ) -> str:
+        """See :class:`~nornir_torque_vm.storage.Storage`; it stays the caller's."""
         return self._write(name, data)
 
     def hole(self, name: str, size: int, user: tuple[int, int]) -> str:  # noqa: ARG002 - nobody uses it here

@@ -75,10 +75,7 @@ class VolumeStorage:
         return self._make(name, b"", volume_xml(checked(name), image.virtual_size, "qcow2", base=image))
 
     def put(self, name: str, data: bytes, *, reader: tuple[int, int] | None = None) -> str:
-        """See :class:`~nornir_torque_vm.storage.Storage`.
-
-        :param reader: uid and gid of the user the file is for, who may only read it; else it is root's.
-        """
+        """See :class:`~nornir_torque_vm.storage.Storage`."""
         return self._make(name, data, volume_xml(checked(name), len(data), "raw", reader=reader))
 
     def hole(self, name: str, size: int, user: tuple[int, int]) -> str:

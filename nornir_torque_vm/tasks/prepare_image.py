@@ -7,14 +7,15 @@ import dataclasses
 from nornir.core.task import Result, Task
 
 from nornir_torque_vm.connections.libvirt import NO_DOMAIN, map_error
+from nornir_torque_vm.connections.virconnect import is_test
 from nornir_torque_vm.inventory.hostdata import guest_of, keys_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest
 from nornir_torque_vm.render.cloudinit.iso import seed_iso
 from nornir_torque_vm.render.cloudinit.seed import seed_files
 from nornir_torque_vm.render.cloudinit.sitefile import site_metadata
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, disk_storage_of, storage_of, where
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, disk_storage_of, storage_of, uri_of, where
 from nornir_torque_vm.tasks.node_address import node_address
-from nornir_torque_vm.tasks.volumes import overlay_name, seed_name
+from nornir_torque_vm.tasks.volumes import console_name, overlay_name, seed_name
 
 CONNECTION_NAME = LIBVIRT
 
@@ -58,6 +59,9 @@ def prepare_image(task: Task, dry_run: bool | None = None) -> Result:
         image = dataclasses.replace(plan.image, path=guest.base) if guest.base else plan.image
         disks.overlay(overlay, image, guest.shape.ramdisk)  # each checks the deadline before it writes
         storage.put(seed, seed_iso(files))
+        if not is_test(uri_of(host)):  # which prints nothing
+            # What libvirt logs into is its owner's to read: it keeps the file that is there.
+            storage.put(console_name(guest.domain), b"", reader=(plan.job.owner.uid, plan.job.owner.gid))
     return Result(host=host, result=found, changed=True)
 
 

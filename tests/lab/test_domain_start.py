@@ -26,7 +26,7 @@ from nornir_torque_vm.storage.volumes import VolumeStorage
 pytestmark = pytest.mark.lab
 
 NODE = "node1"
-SETTINGS = Settings()
+SETTINGS = Settings(network_filter="")
 FOLDER = "/var/tmp/test-images"
 QEMU_USER = 64055
 """Uid of Debian's libvirt-qemu, which the lab's nodes know too."""

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,53 @@ def test_root_of_the_first_node_is_root_by_a_short_id(running: Running) -> None:
         f"torque-vm: job {running.id}: this is not the job's first node, and only that has the "
         "administrator's key; go to node1\n"
     )
+
+
+def test_the_console_is_the_owners_and_roots_to_read(running: Running) -> None:
+    """On the guest's node: the start of the kernel to the last line; nobody else's."""
+    for who, node, words in (
+        (ALICE, "node1", running.id),
+        (ALICE, "node2", f"{running.id}:1"),
+        ([], "node1", running.number),
+    ):
+        argv = [*who, *TORQUE_VM, "log", words, "-n", "500"]
+        done = running.lab.run(node, argv, check=False, seconds=90)
+        rank = 1 if ":" in words else 0
+        assert (done.returncode, done.stderr) == (0, "")
+        assert f"micro: j{running.number}-r{rank} is ready" in done.stdout
+        assert all(line.isprintable() for line in done.stdout.splitlines())
+    last = running.lab.run("node1", [*ALICE, *TORQUE_VM, "log", running.id, "-n", "1"]).stdout
+    assert last == done.stdout.splitlines()[-1] + "\n"
+    done = running.lab.run("node1", [*NOBODY, *TORQUE_VM, "log", running.id], check=False)
+    assert done.returncode != 0
+    assert "Permission denied" in done.stderr
+
+
+def test_a_console_can_be_followed(running: Running) -> None:
+    """What root in the guest writes there is seen at once."""
+    words = [*running.lab.enter("node1"), *ALICE, *TORQUE_VM, "log", "-f", "-n", "0", running.id]
+    with Terminal(words, ENVIRONMENT) as watched:
+        wait_for(lambda: "cli log -f" in shell(running.lab, "node1", "ps -eo args"), 30)
+        running.ssh(running.id, "sleep 2; echo a new line >/dev/ttyS0", who=[])
+        watched.expect("a new line", 60)
+        watched.send("\x03")
+        assert watched.wait() != 0
+
+
+def test_root_types_on_the_console_too(running: Running) -> None:
+    """Both ways; on the first node for all guests of the job, until Ctrl-]."""
+    words = [*running.lab.enter("node1"), *TORQUE_VM, "console", running.id]
+    with Terminal(words, ENVIRONMENT) as watched:
+        wait_for(lambda: "virsh -q" in shell(running.lab, "node1", "ps -eo args"), 30)
+        asked = "stty -F /dev/ttyS0 -echo; read -r line </dev/ttyS0; echo got=$line=there >/dev/ttyS0"
+        answer = threading.Thread(target=lambda: running.ssh(running.id, asked, who=[]))
+        answer.start()
+        time.sleep(5)  # until the guest reads: nobody tells when it does
+        watched.send("typed\r")
+        watched.expect("got=typed=there", 60)
+        answer.join()
+        watched.send("\x1d")
+        assert watched.wait() == 0
 
 
 def test_nobody_else_gets_in(running: Running) -> None:

@@ -1,4 +1,4 @@
-"""Into a guest: what people type, what the server answers, and the text that runs at the far end."""
+"""Into a guest: what people type, what the server answers, what runs at the far end, and its console."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.entrance import remote
+from nornir_torque_vm.entrance.console import CHUNK, following, last_lines, open_console
 from nornir_torque_vm.entrance.target import Target, full_id, guest_of, parse_target
 from nornir_torque_vm.entrance.whereabouts import asked_there
 from nornir_torque_vm.errors import RequestError, StateError
 from nornir_torque_vm.reap.qstat import NoAnswer, Whereabouts, parse_whereabouts
 from nornir_torque_vm.runstate.handover import HandOver, HandOverGuest
 
+TAG = "tvm-17-a1-0123abcd"
 GUESTS = tuple(HandOverGuest(f"j17-r{rank}", rank, "node1", "10.0.0.1", 1) for rank in range(2))
-HANDOVER = HandOver("17.head", "tag", "alice", GUESTS, "key", "hosts")
+HANDOVER = HandOver("17.head", TAG, "alice", GUESTS, "key", "hosts")
 
 
 @pytest.mark.parametrize(
@@ -137,3 +140,51 @@ def test_a_command_has_the_usual_umask_and_leaves_no_note(tmp_path: Path) -> Non
     assert (tmp_path / "umask").read_text() == shell
     assert (tmp_path / "traps").read_text() == ""
     assert {path.name for path in Path("/tmp").glob("torque-vm-*")} <= before
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Path:
+    """Of the guest of rank 1."""
+    return tmp_path / "tvm-17-a1-r1-0123abcd-console.log"
+
+
+def opened(console: Path) -> int:
+    return open_console(Settings(volume_dir=str(console.parent)), HANDOVER, 1)
+
+
+def test_the_last_lines_of_a_console_are_legible(console: Path) -> None:
+    """However long it is, and whatever is in it."""
+    console.write_bytes(b"x" * 2 * CHUNK + b"\nfirst\r\n\x1b[31mred\x1b[0m\nlast")
+    fd = opened(console)
+    assert last_lines(fd, 2) == ["red", "last"]
+    assert last_lines(fd, 3) == ["first", "red", "last"]
+    assert last_lines(fd, 0) == []
+
+
+def test_a_console_is_followed_to_its_end(console: Path) -> None:
+    """Whole lines as they come, and what is left when the guest is gone."""
+    console.write_bytes(b"old\n")
+    fd, rounds = opened(console), 0
+    last_lines(fd, 1)
+
+    def there() -> bool:
+        nonlocal rounds
+        rounds += 1
+        with console.open("ab") as file:
+            file.write([b"on", b"e\r\ntw", b"o", b""][min(rounds, 4) - 1])
+        return rounds < 4
+
+    assert list(following(fd, there)) == ["one", "two"]
+
+
+@pytest.mark.parametrize("there", ["nothing", "link", "directory"])
+def test_a_console_that_is_none_is_said_so(console: Path, there: str) -> None:
+    """No link is followed."""
+    if there == "link":
+        console.symlink_to("/etc/passwd")
+    elif there == "directory":
+        console.mkdir()
+    with pytest.raises(StateError) as caught:
+        opened(console)
+    assert str(caught.value).startswith(f"job 17.head: {console} ")
+    assert "\n" not in str(caught.value)

@@ -51,4 +51,4 @@ def test_lines_fit_a_terminal_and_entries_are_apart() -> None:
     text = sample_settings()
     assert max(map(len, text.splitlines())) <= 102
     assert text.count("\n\n") == len(list(SETTINGS))
-    assert text.endswith('#reap_grace = 600\n')
+    assert text.endswith("#reap_grace = 600\n")
