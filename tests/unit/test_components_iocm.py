@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import InventoryError, RequestError, SettingsError
 from nornir_torque_vm.inventory.build import build_inventory
-from nornir_torque_vm.model import Image, Plan
+from nornir_torque_vm.model import DataDisk, Image, Plan
 from nornir_torque_vm.plan import make_plan
 from nornir_torque_vm.render.domain import domain_xml
 from nornir_torque_vm.render.metadata import HELD
@@ -133,8 +134,9 @@ def test_defaults_beyond_the_limits_are_the_sites_mistake() -> None:
 
 
 def described(**asked: Any) -> str:
-    """The XML of a job's guest."""
+    """The XML of a job's first guest, which has a disk of the user's, too."""
     plan = plan_on(slots(0, 1), settings=SITE, vcpus=2, **asked)
+    plan = dataclasses.replace(plan, disk=DataDisk("/home/alice/data.img", "raw"))
     return domain_xml(plan, plan.guests[0], VOLUMES, SITE)
 
 
@@ -145,7 +147,7 @@ def test_the_domain_has_a_thread_for_its_disks_on_what_is_kept() -> None:
     pins = {pin.tag: pin.get("cpuset") for pin in domain.find("cputune") or () if pin.tag != "vcpupin"}
     assert pins == {"emulatorpin": "1,9", "iothreadpin": "1,9"}
     drivers = [driver.get("iothread") for driver in domain.findall("devices/disk/driver")]
-    assert drivers == ["1"] * len(drivers)
+    assert drivers == ["1", "1", "1"]
     (record,) = domain.findall("metadata/*")
     assert record.get(HELD) == "0-1,8-9"
     plain = parse_xml(described())

@@ -104,6 +104,7 @@ def test_a_component_that_is_switched_off_is_ignored_with_a_warning(text: str) -
     assert found.values[component] == (False, "switched off by the site")
 
 
+@pytest.mark.proves("on_disabled")
 def test_a_site_may_refuse_instead() -> None:
     """With on_disabled; to decline a component is never wrong."""
     with pytest.raises(RequestError, match=r"^script line 4: vrdma was asked for, but the site has switched"):
