@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from nornir_torque_vm.errors import StateError
 from nornir_torque_vm.hooks.child import NULL, Child
 from nornir_torque_vm.hooks.momtask import MomTask
 from nornir_torque_vm.hooks.wayin import PASSED_ON, WayIn
@@ -112,6 +113,13 @@ def asked_status(way: WayIn, at: str) -> int:
     code, said, error = way.ask(entry.status_command(at))
     if code == 0 and said.strip().isdigit():
         return int(said)
+    if code == entry.NEVER_SEEN:
+        raise StateError(
+            "it was started anew while the job ran in it",
+            job=way.handover.job_id,
+            guest=way.guest.name,
+            hint="did the job, or the image, reboot it?",
+        )
     raise way.broken(error)
 
 

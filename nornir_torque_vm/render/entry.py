@@ -34,6 +34,8 @@ _DISPLAY = re.compile(r"localhost:([0-9]{1,4})\.[0-9]+")
 _FIRST_DISPLAY = 50
 """Of those that a MOM forwards (``X11OFFSET`` in TORQUE's ``port_forwarding.h``); sshd's begin at 10."""
 
+NEVER_SEEN = 4
+"""Exit status of :func:`status_command` for a task that the guest does not know."""
 PATIENCE = 600
 """Tenths of a second for which a signal waits for its task."""
 
@@ -172,8 +174,11 @@ def signal_command(at: str, name: str) -> str:
 
 
 def status_command(at: str) -> str:
-    """Shell text that prints the task's exit status, once there is one."""
-    return f"cat {quote(at)}.status"
+    """Shell text that prints the task's exit status, once there is one.
+
+    It ends with :data:`NEVER_SEEN` where the task was never begun: in a guest that has started anew.
+    """
+    return _sh(f"cat {at}.status 2>/dev/null && exit; [ -e {at}.pid ] && exit 1; exit {NEVER_SEEN}")
 
 
 def vm_nodefile(guests: Mapping[str, int]) -> str:

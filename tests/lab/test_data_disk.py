@@ -55,6 +55,7 @@ def state(lab: Lab, name: str) -> tuple[int, int, int]:
     return status.st_uid, status.st_gid, status.st_mode & 0o777
 
 
+@pytest.mark.proves("disk")
 def test_what_a_job_wrote_the_next_one_reads(disk_lab: Lab) -> None:
     """The first guest alone has it; the file stays its owner's, on the node and in the guest."""
     look = "grep ' /data ' /proc/mounts | cut -d' ' -f 2-4 | cut -d, -f 1-3; ls -ld /data | cut -c 1-10"

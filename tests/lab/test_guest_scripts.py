@@ -57,6 +57,7 @@ def said(lab: Lab, ended: Ended) -> dict[str, list[str]]:
     return {path.stem: path.read_text().splitlines() for path in sorted(record.glob("*logue-*.log"))}
 
 
+@pytest.mark.proves("vm_prologue", "vm_epilogue", "guest_prologue", "guest_epilogue")
 def test_scripts_run_in_every_guest_in_their_order_as_who_wrote_them(lab: Lab) -> None:
     """The site's as root, the user's as the user, before the job and after it; output is in the history."""
     kinds = ("guest_prologue", "vm_prologue", "vm_epilogue", "guest_epilogue")
@@ -102,6 +103,7 @@ def test_a_failing_script_of_the_site_is_the_sites_fault(lab: Lab) -> None:
     assert leftovers(lab) == {}
 
 
+@pytest.mark.proves("guest_script_timeout")
 def test_a_failing_epilogue_script_is_told_and_changes_nothing(lab: Lab) -> None:
     """The job's exit status is its own; the site's script runs, over its limit or not; all is removed."""
     texts = {

@@ -96,6 +96,7 @@ def test_a_disk_is_open_for_reading_and_writing(home: Path, owner: Owner, name: 
     assert (home / name).read_bytes()[4000:4001] == b"x"
 
 
+@pytest.mark.proves("disk_default")
 def test_without_a_disk_there_is_none_and_the_site_may_name_one(home: Path, owner: Owner) -> None:
     """What a job asks for goes first."""
     with opened_disk(Request(), Settings(), owner, IMAGE, Deadline.after(30)) as found:
@@ -163,6 +164,7 @@ def test_only_what_is_called_like_a_raw_disk_is_one(home: Path, owner: Owner) ->
         assert f"has {size} bytes" in refused(RequestError, home / "data.img", owner)
 
 
+@pytest.mark.proves("allow_user_disks")
 def test_a_site_may_have_no_disks_of_users(home: Path, owner: Owner) -> None:
     """Its own default is no user's."""
     settings, path = Settings(allow_user_disks=False), str(home / "data.img")
@@ -354,6 +356,7 @@ def test_a_disk_without_a_file_system_is_its_owners_mistake(world: World, code: 
     assert "disk '/home/a & b/data.img' was not mounted as /data: no ext4 here" in str(error)
 
 
+@pytest.mark.proves("shutdown_timeout")
 def test_the_guest_with_the_disk_is_shut_down_before_the_others_are_ended(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

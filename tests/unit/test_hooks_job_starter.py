@@ -37,7 +37,7 @@ case $command in
 *"umask 077; cat >"*) cat >"$PLAY/stdin"; . "$PLAY/upload" ;;
 "exec sh /tmp/"*) . "$PLAY/job" ;;
 *"kill -s"*) name=${command##*kill -s }; echo "${name%% *}" >>"$PLAY/signals"; . "$PLAY/signal" ;;
-cat*status) . "$PLAY/status" ;;
+*".status 2>"*) . "$PLAY/status" ;;
 esac
 """
 UNTIL_SIGNALLED = 'touch "$PLAY/ready"; while [ ! -s "$PLAY/signals" ]; do sleep 0.05; done; '
@@ -178,6 +178,17 @@ def test_a_broken_connection_is_a_site_failure_with_one_line(start: Start, broke
     assert done.returncode == 122
     assert done.stderr == (
         f"torque-vm: job {JOB}, guest j17-3-r0: the connection to the guest broke; {refused}\n"
+    )
+
+
+def test_a_guest_that_started_anew_is_told_from_one_that_is_lost(start: Start) -> None:
+    """It answers, and knows nothing of the job."""
+    start.play(job="exit 255", status="exit 4")
+    done = start.run()
+    assert (done.returncode, done.stderr) == (
+        122,
+        f"torque-vm: job {JOB}, guest j17-3-r0: it was started anew while the job ran in it; "
+        "did the job, or the image, reboot it?\n",
     )
 
 

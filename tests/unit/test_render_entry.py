@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from signal_kit import ignored
 
 from nornir_torque_vm.render.entry import (
+    NEVER_SEEN,
     Entry,
     File,
     connected_program,
@@ -96,6 +97,15 @@ def test_the_status_of_the_script_is_passed_on_and_kept(
         [*shell, "-c", status_command(str(tmp_path / "at"))], capture_output=True, check=True
     )
     assert kept.stdout == f"{status}\n".encode()
+
+
+def test_a_guest_that_has_started_anew_knows_no_task(tmp_path: Path) -> None:
+    """Unlike one in which the task is still at work."""
+    command = ["sh", "-c", status_command(str(tmp_path / "at"))]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == NEVER_SEEN
+    (tmp_path / "at.pid").write_text("1\n")
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
 def test_no_signal_is_ignored_and_nothing_of_sshds_is_seen(shell: list[str], tmp_path: Path) -> None:
