@@ -12,6 +12,8 @@ from nornir_torque_vm.model import Distro, UserFiles
 
 OWN_IMAGES_PENDING = "nodes refuse images outside the pool still"
 """Why a user's own image, which a site may allow, has no effect yet."""
+BRIDGE = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"
+BRIDGE_WORDS = "a network interface name of 1 to 15 characters"
 _DIRECTORY = r"(/(?!\.\.?(?:/|=|$))[^/\s,=\0-\x1f\x7f]+)+"
 """An absolute path other than ``/``, without ``.``, ``..``, blanks, commas or ``=``."""
 
@@ -36,6 +38,12 @@ class GuestSettings:
         False,
         "whether a job may boot an image of its owner, named by a path",
         pending=OWN_IMAGES_PENDING,
+    )
+    user_image_bridge: str = setting(
+        Text(BRIDGE, BRIDGE_WORDS, empty=True),
+        "",
+        "bridge of guests whose image is their user's, who is root there; may be that of the others; empty: "
+        "no such jobs",
     )
     allow_osv: bool = setting(
         Bool(),

@@ -70,7 +70,7 @@ class Start:
         scripts = scripts_of(request, self.settings, self.job.owner, image, self.deadline)
         added = metadata_of(request, self.settings, self.job.owner, self.deadline)
         plan = make_plan(request, self.settings, self.job, nodes, image, facts, pins)
-        plan = with_metadata(plan, added)
+        plan = with_metadata(plan, added, self.settings)
         plan = addressed(plan, self.settings, facts, self.deadline, unknown)
         self.beside += floating(plan, unknown)
         with opened_disk(request, self.settings, self.job.owner, image, self.deadline) as opened:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Guest, Placement, Plan, UserFiles
 from nornir_torque_vm.pinning.topology import cpus_text
+from nornir_torque_vm.render.cloudinit.metadata import user_is_root
 from nornir_torque_vm.render.datadisk import SERIAL
 from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
@@ -120,8 +121,9 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         chain=(guest.base,) if guest.base else (plan.image.path, *plan.image.backing),
         base_format=plan.image.format,
         volumes=volumes,
-        bridge=settings.bridge,
-        network=settings.network,
+        # Root in such a guest is its user: the card is where the site has said.
+        bridge=settings.user_image_bridge if user_is_root(plan) else settings.bridge,
+        network="" if user_is_root(plan) else settings.network,
         network_filter=settings.network_filter if shape.domain_type in CPU_MODES else "",
         fixed=guest.static,
         placement=placement_texts(guest.placement),

@@ -88,7 +88,7 @@ def test_the_schema_has_nothing_against_what_is_added(
 ) -> None:
     """By the site and by the user, together with ours."""
     check_added(user, (*SAFE_KEYS, *ROOT_KEYS))
-    plan = with_metadata(plan_of(), user)
+    plan = with_metadata(plan_of(), user, Settings(user_image_bridge="br9"))
     files = seed_files(plan, plan.guests[0], keys_for(), "10.89.0.11", settings_, site)
     assert cloud_init.against(files["user-data"]) == ""
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from render_kit import ALICE, illegal, keys_for, plan_of
+from render_kit import ALICE, VOLUMES, illegal, keys_for, plan_of
 
 from nornir_torque_vm.config.cloudinit import ROOT_KEYS, SAFE_KEYS
 from nornir_torque_vm.config.settings import Settings
@@ -23,13 +23,16 @@ from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.hooks.usermetadata import metadata_of
 from nornir_torque_vm.model import FileRef, Owner, UserDir, UserFiles
 from nornir_torque_vm.plan import plan_from_json, plan_to_json
-from nornir_torque_vm.render.cloudinit.metadata import LISTS, check_added, merged, with_metadata
+from nornir_torque_vm.render.cloudinit.metadata import LISTS, check_added, merged, user_is_root, with_metadata
 from nornir_torque_vm.render.cloudinit.sitefile import site_metadata
 from nornir_torque_vm.render.cloudinit.userdata import user_data
 from nornir_torque_vm.render.cloudinit.yamlfile import MAX_BYTES, NotCloudConfig, read_cloud_config
+from nornir_torque_vm.render.domain import domain_xml
 from nornir_torque_vm.request import Request
 
 ALL = (*SAFE_KEYS, *ROOT_KEYS)
+SITE = Settings(user_image_bridge="br9")
+"""One that has a place for guests whose user is root."""
 
 
 @pytest.mark.parametrize(
@@ -169,13 +172,13 @@ def test_every_key_that_is_ours_is_protected_or_a_list() -> None:
 
 def test_what_the_owner_adds_travels_in_the_plan_to_every_guest() -> None:
     """And is there after the plan was written and read."""
-    plan = with_metadata(plan_of(), {"timezone": "Asia/Tokyo", "packages": ["ünicode"]})
+    plan = with_metadata(plan_of(), {"timezone": "Asia/Tokyo", "packages": ["ünicode"]}, SITE)
     again = plan_from_json(plan_to_json(plan))
     assert again == plan
     for guest in again.guests:
         found = json.loads(user_data(again, guest, keys_for(), "", Settings(), {"locale": "C"})[14:])
         assert (found["timezone"], found["packages"], found["locale"]) == ("Asia/Tokyo", ["ünicode"], "C")
-    assert with_metadata(plan_of(), {}) == plan_of()
+    assert with_metadata(plan_of(), {}, SITE) == plan_of()
 
 
 @pytest.mark.parametrize("key", ROOT_KEYS)
@@ -186,17 +189,30 @@ def test_who_is_root_in_a_guest_gets_no_files_that_root_could_misuse(key: str) -
         with pytest.raises(
             RequestError, match=f"has {key}: guests in which you are root get no files by {kind}"
         ):
-            with_metadata(plan, {key: ["x"]})
-        assert with_metadata(plan, {"timezone": "UTC"}).added
+            with_metadata(plan, {key: ["x"]}, SITE)
+        assert with_metadata(plan, {"timezone": "UTC"}, Settings()).added
     for kind in (UserFiles.NONE, UserFiles.NINE_P):
-        assert with_metadata(dataclasses.replace(plan_of(), user_files=kind), {key: ["x"]}).added
+        assert with_metadata(dataclasses.replace(plan_of(), user_files=kind), {key: ["x"]}, SITE).added
+
+
+@pytest.mark.parametrize("key", [*ROOT_KEYS, *SAFE_KEYS])
+def test_guests_whose_user_is_root_are_where_the_site_has_said(key: str) -> None:
+    """Root in a guest can pretend to be any machine of its network."""
+    rootly = key in ROOT_KEYS
+    plan = with_metadata(plan_of(), {key: ["x"]}, SITE)
+    assert user_is_root(plan) == rootly
+    text = domain_xml(plan, plan.guests[0], VOLUMES, SITE)
+    assert ('<source bridge="br9"/>' in text, '<source bridge="br0"/>' in text) == (rootly, not rootly)
+    if rootly:
+        with pytest.raises(SettingsError, match="no bridge is named for these; set user_image_bridge"):
+            with_metadata(plan_of(), {key: ["x"]}, Settings())
 
 
 @given(illegal)
 def test_what_cannot_be_written_down_is_refused_before_guests_are_made(char: str) -> None:
     """In one line."""
     with pytest.raises(RequestError) as caught:
-        with_metadata(plan_of(), {"runcmd": [f"a{char}"]})
+        with_metadata(plan_of(), {"runcmd": [f"a{char}"]}, SITE)
     assert "\n" not in str(caught.value)
 
 

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, object] = {
     "image_pool": "/srv/torque-vm/images",
     "img_default": "",
     "allow_user_images": False,
+    "user_image_bridge": "",
     "allow_osv": False,
     "distro_default": Distro.DEBIAN,
     "arch_default": "x86_64",
@@ -352,6 +353,7 @@ LIMITS: dict[str, tuple[list[object], list[object]]] = {
     "prologalarm": ([41, 86_400], [10.9, 86_401]),
     "teardown_margin": ([1, 289], [0.9, 86_401]),
     "bridge": (["b", "br-lan.100", "a" * 15], ["", "a" * 16, "-b", "b/0", "b 0", "br0\0"]),
+    "user_image_bridge": (["", "b", "br-lan.100"], ["a" * 16, "-b", "b/0"]),
     "local_uri": (
         ["qemu:///session", "test:///default"],
         ["", "qemu", "qemu:///a b", "qemu://{node}/system"],
@@ -423,6 +425,7 @@ def test_words_that_say_what_a_setting_must_be(name: str, words: str) -> None:
     ("name", "part"),
     [
         ("allow_user_images", "its owner"),
+        ("user_image_bridge", "empty: no such jobs"),
         ("allow_osv", "everybody on their network"),
         ("vcpu_pinning_default", "topology"),
         ("disk_default", "/data"),

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from nornir_torque_vm.config.cloudinit import PACKAGE, ROOT_KEYS
 from nornir_torque_vm.config.fields import show
@@ -18,6 +18,9 @@ from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.model import Plan
 from nornir_torque_vm.render.encode import json_line
 from nornir_torque_vm.userfiles import USER_ROOT
+
+if TYPE_CHECKING:
+    from nornir_torque_vm.config.settings import Settings
 
 LISTS = ("bootcmd", "packages", "runcmd", "write_files")
 """Keys whose lists are joined: ours first, then the site's, then the user's."""
@@ -52,14 +55,21 @@ def check_added(added: Mapping[str, Any], allowed: Sequence[str]) -> None:
             _refuse(key, value, "names of packages, or [name, version]")
 
 
-def with_metadata(plan: Plan, added: Mapping[str, Any]) -> Plan:
+def with_metadata(plan: Plan, added: Mapping[str, Any], settings: Settings) -> Plan:
     """Return the plan with what its owner adds, which went through :func:`check_added`.
 
     :raises RequestError: it makes the owner root in guests that have files which root there could misuse.
+    :raises SettingsError: it makes the owner root, and the site has not said where such guests are to be.
     """
     if not added:
         return plan
     rootly = sorted(added.keys() & set(ROOT_KEYS))
+    if rootly and not settings.user_image_bridge:
+        raise SettingsError(
+            f"metadata_keys has {' and '.join(rootly)}, by which users are root in guests, and no bridge is "
+            "named for these",
+            hint="set user_image_bridge",
+        )
     if rootly and plan.user_files not in USER_ROOT.user_files:
         raise RequestError(
             f"the metadata file has {' and '.join(rootly)}: guests in which you are root get no files by "
@@ -88,6 +98,11 @@ def merged(own: Mapping[str, Any], site: Mapping[str, Any], user: Mapping[str, A
             else:
                 result[key] = value
     return result
+
+
+def user_is_root(plan: Plan) -> bool:
+    """Whether the owner of the plan's job is root in its guests: by the image, or by what they add."""
+    return plan.image.own or not added_in(plan).keys().isdisjoint(ROOT_KEYS)
 
 
 def added_in(plan: Plan) -> dict[str, Any]:
