@@ -185,10 +185,10 @@ def test_a_guest_that_started_anew_is_told_from_one_that_is_lost(start: Start) -
     """It answers, and knows nothing of the job."""
     start.play(job="exit 255", status="exit 4")
     done = start.run()
-    assert (done.returncode, done.stderr) == (
-        122,
+    assert done.returncode == 122
+    assert done.stderr == (
         f"torque-vm: job {JOB}, guest j17-3-r0: it was started anew while the job ran in it; "
-        "did the job, or the image, reboot it?\n",
+        "did the job, or the image, reboot it?\n"
     )
 
 
