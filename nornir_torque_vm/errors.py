@@ -124,7 +124,7 @@ class HypervisorUnreachable(HypervisorError):
 
 
 class NodeShellError(TorqueVMError):
-    """A read-only command could not be run on a node over ssh."""
+    """A command could not be run on a node, or failed there."""
 
 
 class StorageError(TorqueVMError):

@@ -27,7 +27,6 @@ DISTRO = Choice(
 CORES = Int(0, 1024)
 """Processors kept for input and output."""
 
-_COMPONENT = "the component is not started yet"
 
 KEYS = Table(
     "-vm key",
@@ -118,7 +117,6 @@ KEYS = Table(
             Bool(),
             "whether guests get a device for remote memory access",
             default_from="vrdma_enabled_default",
-            pending=_COMPONENT,
         ),
         Field(
             "unclot",

@@ -133,6 +133,8 @@ class NodeFacts:
     """How processors and memory are grouped; None when nobody looked."""
     held: tuple[Holding, ...] = ()
     """What guests that are there hold for themselves."""
+    offers: Mapping[str, object] = dataclasses.field(default_factory=dict)
+    """What the site's components found there, by their names."""
     refused: str = ""
     """What libvirt has against the shape it was asked about; empty: nothing."""
     claimed: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -94,11 +94,14 @@ def make_plan(
     shape = shape_of(request, settings)
     user_files, user_dirs = files_for(settings, job.owner, image)
     known = [facts[node.name] for node in nodes if node.name in facts] if facts else []
-    for check in (check_arch, check_size, check_domain_type, check_machine, check_ramdisk, check_room):
+    for check in (check_arch, check_size, check_domain_type, check_machine, check_ramdisk):
         for fact in known:
             check(fact, shape, per_node, settings)
-    offers = {fact.node: fact for fact in known}
     parts = _parts(request, settings, nodes)
+    _judge(parts, known, per_node, settings)
+    for fact in known:
+        check_room(fact, shape, per_node, settings)
+    offers = {fact.node: fact for fact in known}
     guests: list[Guest] = []
     for node in nodes:
         offer = offers.get(node.name)
@@ -189,6 +192,14 @@ def _parts(request: Request, settings: Settings, nodes: Sequence[Node]) -> tuple
     from nornir_torque_vm.components.planning import parts_of
 
     return parts_of(request, settings, nodes)
+
+
+def _judge(parts: Sequence[Part], facts: Sequence[NodeFacts], guests: int, settings: Settings) -> None:
+    """Have the job's components judge its nodes."""
+    if parts:
+        from nornir_torque_vm.components.planning import judged
+
+        judged(parts, facts, guests, settings)
 
 
 def _kept(node: Node, parts: Sequence[Part]) -> tuple[int, int]:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from nornir.core.task import Result
 
     from nornir_torque_vm.config.settings import Settings
@@ -75,6 +77,11 @@ class Component:
     """Processors that the guests of a job that has it leave to it. Pure."""
     adjust: Callable[[Plan, Request, Settings], Plan] = _unchanged
     """Changes the plan of a job that has it, such as its guests' ``extras``. Pure."""
+    look: Callable[[Any, Settings], object] | None = None
+    """``look(connection, settings)``: what a node has for it, asked of its ``virConnect`` at the survey."""
+    judge: Callable[[Any, str, int, Settings], None] | None = None
+    """``judge(found, node, guests, settings)``: refuses a node of a job that has it, by what ``look``
+    returned there. Pure."""
     start: Callable[..., Result] | None = None
     """``start(task)``: ``plan_of(task.host)`` is the plan."""
     verify: Callable[..., Result] | None = None

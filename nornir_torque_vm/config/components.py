@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from nornir_torque_vm.config.devices import DeviceSettings
 from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.kinds import AbsPath, Bool, Choice, HostRegex, Hosts, Text, Words
 from nornir_torque_vm.config.listkinds import Many
-from nornir_torque_vm.config.monitoring import MonitoringSettings
 from nornir_torque_vm.errors import SettingsError
 from nornir_torque_vm.keys import CORES, KEYS
 from nornir_torque_vm.model import Distro
@@ -16,16 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from nornir_torque_vm.components.base import OnFailure
 
-_PENDING = KEYS["vrdma"].pending
 _NAME = r"[a-z][a-z0-9_]{0,31}"
-SWITCHES = {"iocm": "iocm_enabled", "unclot": "unclot_enabled"}
+SWITCHES = {"iocm": "iocm_enabled", "vrdma": "vrdma_enabled", "unclot": "unclot_enabled"}
 """Components of ours → the setting that switches each on."""
 OURS = frozenset({"iocm", "vrdma", "unclot", "monitoring"})
 """Names that no other package's component may have."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ComponentSettings(MonitoringSettings):
+class ComponentSettings(DeviceSettings):
     """Which components there are, where, and what jobs get that do not say."""
 
     iocm_enabled: bool = setting(Bool(), False, "whether jobs may have processors kept for input and output")
@@ -51,15 +50,6 @@ class ComponentSettings(MonitoringSettings):
     iocm_enabled_default: bool = setting(Bool(), False, "whether jobs that do not say have processors kept")
     iocm_min_cores_default: int = setting(CORES, 1, "processors kept at least for jobs that do not say")
     iocm_max_cores_default: int = setting(CORES, 4, "processors kept at most for jobs that do not say")
-    vrdma_enabled: bool = setting(
-        Bool(), False, "whether guests may have a device for remote memory access", pending=_PENDING
-    )
-    vrdma_nodes: Hosts = setting(  # noqa: RUF009 - it returns a dataclass field
-        HostRegex(), Hosts("*"), "nodes with the hardware for remote memory access", pending=_PENDING
-    )
-    vrdma_enabled_default: bool = setting(
-        Bool(), False, "whether guests of jobs that do not say have that device", pending=_PENDING
-    )
     unclot_enabled: bool = setting(
         Bool(), False, "whether guests of a node may share memory for communication"
     )

@@ -41,6 +41,10 @@ SECTIONS = {
         "Monitoring",
         "Nodes act on them: a timer of each, and what the installation puts there.",
     ),
+    "DeviceSettings": (
+        "Remote memory access",
+        "Submit hosts resolve requests by them; nodes look for the hardware, and plan guests by them.",
+    ),
     "ComponentSettings": (
         "Components",
         "Submit hosts check and resolve requests by them, and carry the result in the job.",

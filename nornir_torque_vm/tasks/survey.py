@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from nornir.core.task import Result, Task
@@ -64,10 +65,22 @@ def survey(task: Task, shape: Shape | None = None, copy: str = "") -> Result:
         copy=_copy(task, copy) if copy else "",
         held=[held for text, _ in domains if (held := read_holding(text, node=node)) is not None],
     )
+    offers = _offers(conn, settings_of(host))
     claimed = {guest.static.address: guest.domain for guest in guests if guest.static is not None}
     # Makes the storage pool when there is none yet: better a sentence now than half a start later.
     storage_of(task).names(DOMAIN_PREFIX)
-    return Result(host=host, result=dataclasses.replace(facts, refused=refused, claimed=claimed))
+    return Result(
+        host=host, result=dataclasses.replace(facts, refused=refused, claimed=claimed, offers=offers)
+    )
+
+
+def _offers(conn: Any, settings: Settings) -> Mapping[str, object]:
+    """What the site's components find on the node; where it has none, nothing is imported for that."""
+    if not settings.switched_on():
+        return {}
+    from nornir_torque_vm.components.planning import looked
+
+    return looked(conn, settings)
 
 
 def _copy(task: Task, name: str) -> str:

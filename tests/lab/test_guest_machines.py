@@ -20,6 +20,8 @@ pytestmark = pytest.mark.lab
 FOLDER = "/var/tmp/test-machines"
 """On the node."""
 NETWORK = """<network><name>cluster</name><forward mode="bridge"/><bridge name="br0"/></network>"""
+FUNCTIONS = """<network><name>functions</name><forward mode="hostdev" managed="yes"/></network>"""
+"""A network of virtual functions of which there are none."""
 SCREEN = """{% extends "builtin/domain.xml.j2" %}
 {% block more_devices %}<graphics type="vnc" autoport="yes" listen="0.0.0.0"/>{% endblock %}
 """
@@ -56,6 +58,12 @@ REFUSED: tuple[tuple[str, dict[str, object], str, str], ...] = (
     ("no network", {"network": "elsewhere"}, "", "elsewhere"),
     ("no such filter", {"network_filter": "strict"}, "", "there is no network filter strict"),
     ("no arch", {}, "arch=sparc", "node node1: arch=sparc cannot be run here; the node offers "),
+    (
+        "no function",
+        {"vrdma_enabled": True, "vrdma_network": "functions"},
+        "vrdma=true",
+        "guests cannot have vrdma here: no free virtual function: the network functions has none at all",
+    ),
     ("no skvm", {}, "hypervisor=skvm", "the site names no emulator for it; ask for hypervisor=kvm"),
 )
 CASES = {
@@ -75,6 +83,7 @@ def seen(lab: Lab) -> Iterator[dict[str, Any]]:
     lab.run("node1", ["tee", f"{FOLDER}/templates/domain.xml.j2"], input=SCREEN)
     lab.run("node1", ["ip", "link", "add", "br9", "type", "bridge"])
     lab.run("node1", ["virsh", "-q", "net-create", "/dev/stdin"], input=NETWORK)
+    lab.run("node1", ["virsh", "-q", "net-create", "/dev/stdin"], input=FUNCTIONS)
     try:
         done = lab.run(
             "node1",

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 OURS = {
     "addresses", "addresses.model", "baseimages", "baseimages.check",
     "catalogue", "choose", "config", "config.addresses", "config.cloudinit", "config.compiled",
-    "config.components",
+    "config.components", "config.devices",
     "config.fields", "config.filekinds", "config.guests", "config.hooks", "config.kinds", "config.listkinds",
     "config.machine", "config.monitoring", "config.settings", "config.submit",
     "errors", "hooks", "hooks.stdio", "images", "keys", "model", "nodefile", "qcow2", "request", "sizes",
