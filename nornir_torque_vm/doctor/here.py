@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from nornir_torque_vm.connections.libvirt import lease, mapped
 from nornir_torque_vm.deadline import Deadline, current
-from nornir_torque_vm.doctor import disks, guests, system, torque
+from nornir_torque_vm.doctor import components, disks, guests, system, torque
 from nornir_torque_vm.doctor.model import Check, Here, Line, Mark, fail, failed, ok
 from nornir_torque_vm.errors import DeadlineExceeded, TorqueVMError
 from nornir_torque_vm.threads import Call
@@ -35,6 +35,7 @@ ON_NODES: Mapping[str, Check] = {
     "image cache": disks.image_cache,
     "reaper": system.timer,
     "metrics": system.metrics,
+    "components": components.components,
 }
 """Checks by what their lines are about; a line that is late has that name."""
 LATE_CURE = "look whether the host or a file system hangs, or give more time with --timeout"
