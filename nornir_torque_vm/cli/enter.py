@@ -48,15 +48,22 @@ def ssh(*, terminal: bool, settings_path: str | None, guest: str, command: tuple
         return there(
             place, asked_there("ssh", ["-t"] if terminal else [], target, command), terminal=terminal
         )
-    handover = opened(settings, place.job_id)
-    chosen = guest_of(handover, target.rank)
-    inside = WayIn(handover, chosen)
+    return inside(settings, place.job_id, target.rank, " ".join(command) or remote.LOGIN, terminal=terminal)
+
+
+def inside(settings: Settings, job_id: str, rank: int, text: str, *, terminal: bool) -> int:
+    """Run a command of the guest's shell in a guest of a job that this node can open.
+
+    :raises TorqueVMError: it cannot, or the connection broke.
+    """
+    handover = opened(settings, job_id)
+    chosen = guest_of(handover, rank)
+    ssh_to = WayIn(handover, chosen)
 
     def way(text: str, options: Sequence[str]) -> Sequence[str]:
-        return inside.argv(text, *options, "-o", "LogLevel=ERROR")
+        return ssh_to.argv(text, *options, "-o", "LogLevel=ERROR")
 
     env = {name: os.environ[name] for name in KEPT if name in os.environ}
-    text = " ".join(command) or remote.LOGIN
     return remote.run(way, text, terminal=terminal, where=f"guest {chosen.name}", env=env)
 
 

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from nornir_torque_vm.cli.enter import located, settings_option, there
+from nornir_torque_vm.cli.enter import inside, located, settings_option, there
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.consoletext import lines_of
@@ -20,6 +20,8 @@ from nornir_torque_vm.errors import HypervisorError
 from nornir_torque_vm.exitcodes import CliExit
 from nornir_torque_vm.identity import domain_of_tag, guest_name
 from nornir_torque_vm.runstate.handover import HANDOVERS, HandOver
+from nornir_torque_vm.runstate.history import CLOUD_INIT, CONSOLE
+from nornir_torque_vm.tasks.read_cloud_init import LOG
 
 NONE = HandOver("", "", "", (), "", "")
 LINES = 40
@@ -36,22 +38,36 @@ LINES = 40
     show_default=True,
     help="How many at most.",
 )
+@click.option(
+    "--cloud-init", is_flag=True, help="What cloud-init printed, not the console; root may read it."
+)
 @settings_option
 @click.argument("guest", metavar="JOB[:RANK]")
-def log(*, follow: bool, lines: int, settings_path: str | None, guest: str) -> int:
+def log(*, follow: bool, lines: int, cloud_init: bool, settings_path: str | None, guest: str) -> int:
     """Show what a guest of a job of yours printed last on its console; the first guest if no RANK is named.
 
     Without what a terminal would act on. Your own ssh takes you to the guest's node. For a job whose guests
     failed root gets what the history has; its owner finds that beside the job's output.
     """
     settings, target = settings_module.load(settings_path), parse_target(guest)
-    words = [*(["-f"] if follow else []), "-n", str(lines)]
-    if os.geteuid() == 0 and not here(settings, target) and (kept := past(settings, target)):
+    words = [*(["-f"] if follow else []), *(["--cloud-init"] if cloud_init else []), "-n", str(lines)]
+    if (
+        os.geteuid() == 0
+        and not here(settings, target)
+        and (kept := past(settings, target, CLOUD_INIT if cloud_init else CONSOLE))
+    ):
         return show(kept[-lines:] if lines else [])
-    place, chosen = found(settings, target)
+    if cloud_init:
+        place = located(settings, target)
+    else:
+        place, chosen = found(settings, target)
     target = target._replace(job=place.job_id)
     if place.node:
         return there(place, asked_there("log", words, target, []), terminal=False)
+    if cloud_init:
+        # Made legible there: what comes over ssh is not read here.
+        text = f"tail -n {lines:d} {'-f ' if follow else ''}{LOG} | tr -cd '\\n -~'"
+        return inside(settings, place.job_id, target.rank, text, terminal=False)
     fd = open_console(settings, chosen, target.rank)
     show(last_lines(fd, lines))
     given = f"{settings.run_dir}/{HANDOVERS}/{place.job_id}"
@@ -115,14 +131,13 @@ def show(lines: Iterable[str]) -> int:
     return CliExit.OK
 
 
-def past(settings: Settings, target: Target) -> list[str]:
-    """What the history has of a guest's console; nothing if it has none."""
+def past(settings: Settings, target: Target, kind: str) -> list[str]:
+    """What the history has of a guest's console, or of cloud-init in it; nothing if it has none."""
     from nornir_torque_vm.records import details, past_jobs
-    from nornir_torque_vm.runstate.history import CONSOLE
     from nornir_torque_vm.runstate.pastjobs import choose
 
     found = choose(target.job, past_jobs(settings))
     if found is None:
         return []
-    name = f"{CONSOLE}{guest_name(found.job_id, target.rank)}.log"
+    name = f"{kind}{guest_name(found.job_id, target.rank)}.log"
     return lines_of(details(settings, found).last_words.get(name, b""))

@@ -108,6 +108,19 @@ def test_the_console_is_the_owners_and_roots_to_read(running: Running) -> None:
     assert "Permission denied" in done.stderr
 
 
+def test_cloud_inits_output_is_read_in_the_guest(running: Running) -> None:
+    """By root, or whom the image lets; legible."""
+    log = "/var/log/cloud-init-output.log"
+    made = f"printf 'one\\ntwo \\033[31mred\\nthree\\n' >>{log} && chmod 600 {log}"
+    assert running.ssh(running.id, made, who=[]).returncode == 0
+    argv = [*TORQUE_VM, "log", "--cloud-init", "-n", "2", running.number]
+    assert running.lab.run("node1", argv, seconds=60).stdout == "two [31mred\nthree\n"
+    argv[-1] = running.id
+    owner = running.lab.run("node1", [*ALICE, *argv], check=False, seconds=60)
+    assert owner.stdout == ""
+    assert "Permission denied" in owner.stderr
+
+
 def test_a_console_can_be_followed(running: Running) -> None:
     """What root in the guest writes there is seen at once."""
     words = [*running.lab.enter("node1"), *ALICE, *TORQUE_VM, "log", "-f", "-n", "0", running.id]
