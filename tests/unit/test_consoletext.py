@@ -45,7 +45,7 @@ def test_the_last_words_are_the_reason_or_else_the_end() -> None:
     assert last_words(["a", "b", "c", "d"]) == ["b", "c", "d"]
     assert last_words(["a", PANIC, "c", "d", "e"]) == [PANIC]
     assert last_words(["a", "You are in emergency mode.", "#"]) == ["You are in emergency mode."]
-    full = "[   12.5] I/O error, dev vda, sector 34816 op 0x1:(WRITE) flags 0x104000 phys_seg 254 prio class 2"
+    full = "[   12.5] I/O error, dev vda, sector 34816 op 0x1:(WRITE) flags 0x104000 phys_seg 254"
     assert last_words(["a", full, "c", "d", "e"]) == [full], "is the disk of its node full?"
     assert last_words([]) == []
 
