@@ -6,6 +6,7 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 
 from nornir_torque_vm.addresses import arp
+from nornir_torque_vm.addresses.bridge import bridge_of
 from nornir_torque_vm.addresses.conflicts import check_planned, judged
 from nornir_torque_vm.addresses.script import asked
 from nornir_torque_vm.addresses.static import computed
@@ -35,7 +36,7 @@ def addressed(
         return plan
     plan = asked(plan, settings, deadline) if settings.ip_script else computed(plan, settings, unknown)
     planned = {guest.static.address for guest in plan.guests if guest.static}
-    check_planned(plan, facts, heard(planned, settings, deadline))
+    check_planned(plan, facts, heard(planned, bridge_of(plan, settings), settings, deadline))
     return plan
 
 
@@ -51,7 +52,8 @@ class Listening:
         self._plan, self._addresses, self._deadline = plan, addresses, deadline
         wanted = {address for address in addresses.values() if address}
         self._call = Call(
-            lambda: heard(wanted, settings, deadline, arp.QUICK), name="listen at addresses"
+            lambda: heard(wanted, bridge_of(plan, settings), settings, deadline, arp.QUICK),
+            name="listen at addresses",
         ).start()
 
     def report(self) -> Report:
@@ -65,7 +67,11 @@ class Listening:
 
 
 def heard(
-    addresses: Collection[str], settings: Settings, deadline: Deadline, pauses: Sequence[float] = arp.PATIENT
+    addresses: Collection[str],
+    bridge: str,
+    settings: Settings,
+    deadline: Deadline,
+    pauses: Sequence[float] = arp.PATIENT,
 ) -> dict[str, set[str]]:
     """Who is at these addresses, as far as this node can hear: address → MAC addresses.
 
@@ -74,7 +80,7 @@ def heard(
     if not settings.check_addresses or is_test(settings.local_uri):
         return {}
     try:
-        found = arp.who_has(settings.bridge, addresses, deadline, pauses)
+        found = arp.who_has(bridge, addresses, deadline, pauses)
     except OSError:
         return {}
     for address in filter(_ours, addresses):

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 
 from nornir_torque_vm.addresses import dhcp, wire
+from nornir_torque_vm.addresses.bridge import bridge_of
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.virconnect import is_test
 from nornir_torque_vm.deadline import Deadline
@@ -21,22 +22,25 @@ MOST = 256
 """Guests whose leases are given back at a time: each costs a server some work."""
 
 
-def release_leases(leases: Mapping[str, str], settings: Settings, deadline: Deadline) -> str:
+def release_leases(
+    leases: Mapping[str, str], settings: Settings, deadline: Deadline, bridge: str = ""
+) -> str:
     """Give back the leases of guests that are gone.
 
     A server is found by asking for offers to one of them, or to each whose address is not known: to who
     has a lease it offers that address.
 
     :param leases: MAC address → address, empty when it is not known.
+    :param bridge: of the guests; empty: that of the settings.
     :returns: why it could not be done, a clause; empty when it was, or the settings do not want it.
     """
     if not leases or not settings.release_leases or is_test(settings.local_uri):
         return ""
     try:
-        with wire.Wire(settings.bridge, wire.IP) as line:
+        with wire.Wire(bridge or settings.bridge, wire.IP) as line:
             return _release(line, dict(list(leases.items())[:MOST]), deadline)
     except OSError as error:
-        return f"leases not given back: {settings.bridge}: {error.strerror or error}"
+        return f"leases not given back: {bridge or settings.bridge}: {error.strerror or error}"
 
 
 def given_back(state: JobState | None, settings: Settings, deadline: Deadline) -> list[str]:
@@ -49,7 +53,7 @@ def given_back(state: JobState | None, settings: Settings, deadline: Deadline) -
         return []
     addresses = state.addresses()
     leases = {guest.mac: addresses.get(guest.name, "") for guest in plan.guests if guest.static is None}
-    return [why] if (why := release_leases(leases, settings, deadline)) else []
+    return [why] if (why := release_leases(leases, settings, deadline, bridge_of(plan, settings))) else []
 
 
 def _release(line: wire.Wire, leases: Mapping[str, str], deadline: Deadline) -> str:
