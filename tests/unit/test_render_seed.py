@@ -141,6 +141,7 @@ def test_names_and_search_may_be_in_different_domains() -> None:
     assert told(plan_of(), site=site)["bootcmd"][1][4:] == ["site.example"]
 
 
+@pytest.mark.proves("sw_packages_debian", "sw_packages_redhat", "package_update")
 def test_time_servers_and_software_are_told_as_the_site_says() -> None:
     """Software by the family of the image; nothing when the site says nothing."""
     site = Settings(
