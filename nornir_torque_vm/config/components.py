@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from nornir_torque_vm.components.base import OnFailure
 
 _NAME = r"[a-z][a-z0-9_]{0,31}"
-SWITCHES = {"iocm": "iocm_enabled", "vrdma": "vrdma_enabled", "unclot": "unclot_enabled"}
+SWITCHES = {
+    "iocm": "iocm_enabled",
+    "vrdma": "vrdma_enabled",
+    "unclot": "unclot_enabled",
+    "monitoring": "snap_monitoring_enabled",
+}
 """Components of ours → the setting that switches each on."""
 OURS = frozenset({"iocm", "vrdma", "unclot", "monitoring"})
 """Names that no other package's component may have."""
@@ -80,7 +85,9 @@ class ComponentSettings(DeviceSettings):
 
     def switched_on(self) -> tuple[str, ...]:
         """Names of all components that jobs here may have, ours first."""
-        ours = tuple(name for name, switch in SWITCHES.items() if getattr(self, switch))
+        ours = [name for name, switch in SWITCHES.items() if getattr(self, switch)]
+        if self.exports_metrics:  # by a timer, not along with jobs
+            ours.remove("monitoring")
         return (*ours, *self.components)
 
     def require_distinct_components(self) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.config.fields import setting
-from nornir_torque_vm.config.kinds import AbsPath, Bool, Choice
+from nornir_torque_vm.config.kinds import AbsPath, Bool, Choice, Text
 from nornir_torque_vm.config.submit import SubmitSettings
 
-PROMETHEUS = "prometheus"
+PROMETHEUS, SNAP = "prometheus", "snap"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,14 +19,27 @@ class MonitoringSettings(SubmitSettings):
         Bool(), False, "whether jobs are monitored, by what monitoring_backend says"
     )
     monitoring_backend: str = setting(
-        Choice({PROMETHEUS: PROMETHEUS}),
+        Choice({PROMETHEUS: PROMETHEUS, SNAP: SNAP}),
         PROMETHEUS,
-        "who monitors jobs: prometheus has a timer on each node write the guests' figures into textfile_dir",
+        "who monitors jobs: prometheus has a timer on each node write the guests' figures into textfile_dir; "
+        "snap has its daemon run a task for each job",
     )
     textfile_dir: str = setting(
         AbsPath(),
         "/var/lib/prometheus/node-exporter",
         "directory on the nodes that Prometheus' node_exporter reads figures from (*.prom)",
+    )
+
+    snap_bin_dir: str = setting(AbsPath(), "/usr/local/bin", "directory of snaptel on the nodes, for snap")
+    snap_tag_format: str = setting(
+        Text(r"[A-Za-z0-9._\[\]-]{1,100}", "letters, digits and ._-, with [username] and [jobid]"),
+        "snapTask-[username]-[jobid]",
+        "what snap marks the figures of a job with",
+    )
+    snap_task: str = setting(
+        AbsPath(empty=True),
+        "",
+        "what snap's task does (JSON) on a job's first node, without passwords; empty: that of the site kit",
     )
 
     @property

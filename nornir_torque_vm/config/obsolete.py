@@ -33,7 +33,5 @@ REASONS = {
     "MAC_PREFIX": "has no counterpart: MAC addresses follow from the job and are never the same twice",
     "KILL_USER_PROCESSES_AFTER_JOB": "has no counterpart: what belongs to a user's other jobs is let alone",
     "ENABLE_DEV_MODE": "has no counterpart: root runs nothing of a user's",
-    "SNAP_BIN_DIR": "has no counterpart: monitoring is not started yet",
-    "SNAP_TAG_FORMAT": "has no counterpart: monitoring is not started yet",
 }  # fmt: skip
 """Name → the end of a sentence that begins with it."""

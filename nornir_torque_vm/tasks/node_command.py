@@ -17,7 +17,7 @@ from nornir_torque_vm.inventory.hostdata import node_of
 from nornir_torque_vm.tasks.common import NODE_SHELL, connection
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-KEPT = 4096
+KEPT = 1 << 16
 """Bytes of output that are looked at, of each stream."""
 SAID = 200
 """Characters of that which an error repeats."""
