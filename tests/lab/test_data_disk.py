@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 
@@ -95,6 +96,12 @@ def test_what_a_deleted_job_wrote_is_on_the_disk_and_nobody_else_had_it_meanwhil
         # Whoever locks as QEMU does is kept away, too.
         tried = shell(disk_lab, "node1", f"qemu-img resize -f raw {PLACE}/new.img 33M 2>&1 || true")
         assert "lock" in tried
+    assert first.session.job is not None
+    (events,) = (disk_lab.root("node1") / "var/log/torque-vm").glob(
+        f"{first.session.job.job.job_id}.1/events.jsonl"
+    )
+    let_go = [line for line in map(json.loads, events.read_text().splitlines()) if line["phase"] == "unmount"]
+    assert let_go[-1]["status"] in {"ok", "changed"}, "not merely written back by chance"
     third = Job(disk_lab, "cat /data/log", asked("new.img"))
     assert (third.run().exit_code, third.lines) == (0, ["last"])
     assert leftovers(disk_lab) == {}
