@@ -124,8 +124,7 @@ def told(lab: Lab) -> Job:
         (root / SITE_METADATA[1:]).chmod(0o600)
         with (root / "etc/group").open("a") as file:
             file.write(f"{GROUP[0]}:x:{GROUP[1]}:{USER.name}\nsudo:x:27:{USER.name}\n")
-    file = lab.root("node1") / "srv/metadata.yaml"
-    file.write_text(METADATA)
+    (lab.root("node1") / "srv/metadata.yaml").write_text(METADATA)
     job = Job(lab, f"{gathered(FACTS)}cat {ROOT_PLACE}; exit 7")
     ref = FileRef("/srv/metadata.yaml", hashlib.sha256(METADATA.encode()).hexdigest())
     wanted = dataclasses.replace(parse_request([REQUEST]), metadata=ref)
