@@ -215,7 +215,7 @@ def test_the_survey_refuses_a_node_without_the_network(site: Site) -> None:
 
 
 def test_a_node_whose_functions_are_taken_makes_the_job_wait(
-    site: Site, monkeypatch: pytest.MonkeyPatch
+    giving: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is nobody's fault; a node that never has them comes before it."""
     found = {"node1": Functions(2, 2), "node2": Functions(2, 0)}
@@ -223,10 +223,10 @@ def test_a_node_whose_functions_are_taken_makes_the_job_wait(
     with pytest.raises(
         BusyError, match=r"^node node1: no free virtual function, 1 asked: other guests have 2"
     ):
-        site.prologue(site.call("ram=64M:vrdma=true"))
+        giving.prologue(giving.call("ram=64M:vrdma=true"))
     found["node2"] = Functions(why="it is gone")
     with pytest.raises(HypervisorError, match=r"^node node2: guests cannot have vrdma here: it is gone; "):
-        site.prologue(site.call("ram=64M:vrdma=true"))
+        giving.prologue(giving.call("ram=64M:vrdma=true"))
 
 
 def test_a_guest_without_its_function_is_noticed(giving: Site, monkeypatch: pytest.MonkeyPatch) -> None:
