@@ -33,6 +33,16 @@ def test_groupadd_ends_with_the_real_ones_codes(root: Root, command: str, code: 
     assert root.run(command).returncode == code
 
 
+def test_groupmod_gives_a_group_another_number(root: Root) -> None:
+    """And changes no other; codes are the real one's."""
+    before = root.read("etc/group")
+    assert root.run("groupmod -o -g 2000 users").returncode == 0
+    assert root.read("etc/group") == before.replace("users:x:100:", "users:x:2000:")
+    for command, code in (("groupmod -o -g 1 nothere", 6), ("groupmod -o -g 1x users", 3), ("groupmod x", 2)):
+        assert root.run(command).returncode == code
+    assert root.read("etc/group") == before.replace("users:x:100:", "users:x:2000:")
+
+
 def test_an_account_is_what_the_seed_says(root: Root) -> None:
     """Number, group, shell, home, memberships; no password; the home is the account's own."""
     uid, gid = (2001, 2001) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
