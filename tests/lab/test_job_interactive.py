@@ -22,7 +22,8 @@ def test_the_shell_is_in_the_guest_and_the_terminal_is_its(lab: Lab) -> None:
     with Terminal(words, os.environ) as terminal:
         terminal.resize(31, 91)
         terminal.expect("$ ", BOOT)
-        terminal.send("echo on:$(hostname):$TERM:$PBS_ENVIRONMENT:$DISTRO:$(id -un); test -t 0 && echo tty:ok\n")
+        terminal.send("echo on:$(hostname):$TERM:$PBS_ENVIRONMENT:$DISTRO:$(id -un)\n")
+        terminal.send("test -t 0 && echo tty:ok\n")
         terminal.expect("-r0:xterm:PBS_INTERACTIVE:SLG:alice", BOOT)
         terminal.expect("tty:ok", BOOT)
         terminal.send("echo size:$(stty size)\n")
