@@ -97,13 +97,14 @@ def overlay_bytes(base_path: str, base_format: str, virtual_size: int) -> bytes:
     a cluster, enough for 2 GiB of tables), and a level-1 table without entries: every read falls
     through to the base.
 
-    :param base_path: absolute path of the base image, at most 1023 bytes.
+    :param base_path: absolute path of the base image, at most 1023 bytes; empty: the header names none, and
+        QEMU has to be told.
     :param base_format: ``qcow2`` or ``raw``; written down so that QEMU never has to guess.
     :param virtual_size: size of the disk in bytes; rounded up to whole 512-byte sectors.
     :raises ImageError: a value that cannot be written into such a header.
     """
     name, fmt = base_path.encode("utf-8", "surrogateescape"), base_format.encode()
-    if not name.startswith(b"/") or b"\0" in name or len(name) > _MAX_BACKING_NAME:
+    if name and (not name.startswith(b"/") or b"\0" in name or len(name) > _MAX_BACKING_NAME):
         raise ImageError(
             f"{base_path!r} cannot be the base of an overlay",
             hint=f"it takes an absolute path of at most {_MAX_BACKING_NAME} bytes",
@@ -117,10 +118,12 @@ def overlay_bytes(base_path: str, base_format: str, virtual_size: int) -> bytes:
     virtual_size = -(-virtual_size // 512) * 512
     l1_entries = -(-virtual_size // (cluster * cluster // 8))
     clusters = 3 + -(-8 * l1_entries // cluster)
-    extension = struct.pack(">II", _EXT_BACKING_FORMAT, len(fmt)) + fmt.ljust(8, b"\0") + bytes(8)
+    told = struct.pack(">II", _EXT_BACKING_FORMAT, len(fmt)) + fmt.ljust(8, b"\0") if name else b""
+    extension = told + bytes(8)
     header_length = _V2.size + _V3.size
+    offset = header_length + len(extension) if name else 0
     header = (
-        _V2.pack(MAGIC, 3, header_length + len(extension), len(name), bits, virtual_size, 0,
+        _V2.pack(MAGIC, 3, offset, len(name), bits, virtual_size, 0,
                  l1_entries, 3 * cluster, cluster, 1, 0, 0)
         + _V3.pack(0, 0, 0, 4, header_length)
         + extension

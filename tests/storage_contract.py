@@ -122,6 +122,18 @@ class StorageContract:
         status = os.statvfs(place.files)
         assert place.storage.capacity() == status.f_blocks * status.f_frsize
 
+    @pytest.mark.parametrize("limit", [0, 4 << 20])
+    def test_a_disk_on_a_users_image_does_not_name_it(self, place: Place, limit: int) -> None:
+        """Whoever looks into the directory as root would open what a user has put there."""
+        own = dataclasses.replace(place.image, path="/home/alice/own.qcow2", own=True)
+        place.storage.overlay("tvm-1.qcow2", own, limit)
+        data = (place.files / "tvm-1.qcow2").read_bytes()
+        assert b"own.qcow2" not in data
+        assert len(data) >= limit
+        header = parse_header(data)
+        assert (header.backing_file, header.virtual_size) == ("", own.virtual_size)
+        assert place.again().names("tvm-1") == ["tvm-1.qcow2"]
+
     def test_an_overlay_takes_the_place_of_an_older_one(self, place: Place) -> None:
         """A guest that is started again must not find what it wrote before."""
         place.storage.put("tvm-1.qcow2", b"what was written")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from nornir_torque_vm.config.fields import show
-from nornir_torque_vm.errors import ImageError
+from nornir_torque_vm.errors import ImageError, RequestError, SettingsError
 from nornir_torque_vm.qcow2 import MAGIC, MAX_SIZE, Header, parse_header
 from nornir_torque_vm.sizes import format_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nornir_torque_vm.config.settings import Settings
 
 QCOW2, RAW = "qcow2", "raw"
 FORMATS = (QCOW2, RAW)
@@ -41,6 +45,35 @@ def examine(data: bytes, size: int, subject: str, form: str = QCOW2) -> Header:
         cause, cure = refusal
         raise ImageError(f"{subject} {cause}", hint=cure)
     return header
+
+
+def examine_own(data: bytes, size: int, subject: str) -> Header:
+    """Return what an image of a user's says of itself: qcow2, and all of it in one file.
+
+    :raises ImageError: jobs cannot boot it.
+    """
+    header = examine(data, size, subject)
+    if header.backing_file:
+        raise ImageError(f"{subject} builds on another file ({show(header.backing_file)})", hint=CONVERT)
+    return header
+
+
+def check_allowed(path: str, settings: Settings) -> None:
+    """Refuse a user's image where the site does.
+
+    :raises RequestError: it wants none.
+    :raises SettingsError: it has not said where such guests are to be.
+    """
+    if not settings.allow_user_images:
+        raise RequestError(
+            f"img={path} is a path, and the site allows images of its pool only",
+            hint="qsub --list-images shows their names",
+        )
+    if not settings.user_image_bridge:
+        raise SettingsError(
+            "images of users are allowed (allow_user_images), but no bridge is named for their guests",
+            hint="set user_image_bridge",
+        )
 
 
 def looks_like(data: bytes) -> str:

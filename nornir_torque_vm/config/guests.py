@@ -10,8 +10,6 @@ from nornir_torque_vm.config.listkinds import Many
 from nornir_torque_vm.keys import DISTRO, IMAGE_NAME, KEYS
 from nornir_torque_vm.model import Distro, UserFiles
 
-OWN_IMAGES_PENDING = "nodes refuse images outside the pool still"
-"""Why a user's own image, which a site may allow, has no effect yet."""
 BRIDGE = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"
 BRIDGE_WORDS = "a network interface name of 1 to 15 characters"
 _DIRECTORY = r"(/(?!\.\.?(?:/|=|$))[^/\s,=\0-\x1f\x7f]+)+"
@@ -37,7 +35,6 @@ class GuestSettings:
         Bool(),
         False,
         "whether a job may boot an image of its owner, named by a path",
-        pending=OWN_IMAGES_PENDING,
     )
     user_image_bridge: str = setting(
         Text(BRIDGE, BRIDGE_WORDS, empty=True),

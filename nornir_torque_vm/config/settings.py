@@ -12,6 +12,7 @@ import dataclasses
 from nornir_torque_vm.addresses.model import ASKED, AddressSource
 from nornir_torque_vm.config.components import ComponentSettings
 from nornir_torque_vm.config.fields import Table, fields_of, setting, show
+from nornir_torque_vm.config.guests import BRIDGE, BRIDGE_WORDS
 from nornir_torque_vm.config.kinds import AbsPath, Bool, Int, Seconds, Text, Words
 from nornir_torque_vm.errors import SettingsError
 
@@ -70,7 +71,7 @@ class Settings(ComponentSettings):
         Bool(), True, "whether nodes are worked on at the same time; if not, one after the other"
     )
     bridge: str = setting(
-        Text(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", "a network interface name of 1 to 15 characters"),
+        Text(BRIDGE, BRIDGE_WORDS),
         "br0",
         "bridge on every node that the guests' network cards are attached to",
     )

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from nornir_torque_vm.addresses.giving import addressed
+from nornir_torque_vm.baseimages.own import job_image
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.datadisk.opening import opened_disk
 from nornir_torque_vm.deadline import Deadline
@@ -17,7 +18,6 @@ from nornir_torque_vm.hooks.lastwords import keep_last_words
 from nornir_torque_vm.hooks.slots import floating, pins_of, with_slots
 from nornir_torque_vm.hooks.usermetadata import metadata_of
 from nornir_torque_vm.imagecache.naming import copy_name
-from nornir_torque_vm.images import image_for
 from nornir_torque_vm.machine.shape import shape_of
 from nornir_torque_vm.model import Job, JobKeys, Node, NodeFacts, Plan, Shape
 from nornir_torque_vm.plan import make_plan
@@ -61,7 +61,7 @@ class Start:
         :returns: the verdicts; when it is not ok, what was made is still there.
         :raises TorqueVMError: the job could not even be planned.
         """
-        image = image_for(request, self.settings)
+        image = job_image(request, self.settings, self.job.owner, self.deadline)
         facts, failed = self.survey(nodes, shape_of(request, self.settings), copy_name(image, self.settings))
         if failed is not None:
             return self.failed(failed)

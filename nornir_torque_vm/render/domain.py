@@ -130,6 +130,7 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         extras=extras_texts(guest.extras),
         owner=plan.job.owner,
         user_files=plan.user_files,
+        own_image=plan.image.own,
         disk=plan.disk if guest.rank == 0 else None,
         disk_serial=SERIAL,
         disk_files=FILES,

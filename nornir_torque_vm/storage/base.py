@@ -7,6 +7,8 @@ import re
 
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.errors import StorageError
+from nornir_torque_vm.model import Image
+from nornir_torque_vm.qcow2 import overlay_bytes
 from nornir_torque_vm.storage import Kind
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -33,6 +35,17 @@ def checked(name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise StorageError(f"{show(name)} is not the name of a volume")
     return name
+
+
+def disk_on(image: Image) -> bytes:
+    """Return all bytes of an empty disk on top of ``image``.
+
+    That of an image of a user's does not name it: libvirt, as root, opens what the disks in its pools name,
+    whatever a user has put there by then. The emulator is told (see ``templates/domain.xml.j2``).
+
+    :raises ImageError: the image's size is not known.
+    """
+    return overlay_bytes("" if image.own else image.path, image.format, image.virtual_size)
 
 
 def no_space(directory: str, node: str, kind: Kind) -> StorageError:

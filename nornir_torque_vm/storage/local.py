@@ -12,9 +12,8 @@ from pathlib import Path
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import StorageError
 from nornir_torque_vm.model import Image
-from nornir_torque_vm.qcow2 import overlay_bytes
 from nornir_torque_vm.storage import READ_LIMIT, VOLUMES, Kind
-from nornir_torque_vm.storage.base import FULL, NoDirectory, checked, missing, no_space
+from nornir_torque_vm.storage.base import FULL, NoDirectory, checked, disk_on, missing, no_space
 
 DIRECTORY_MODE = 0o711
 """Like that of libvirt's own pools: a guest's emulator may pass through, nobody else may look."""
@@ -45,7 +44,7 @@ class LocalStorage:
 
         :raises ImageError: the image's size is not known.
         """
-        return self._write(name, overlay_bytes(image.path, image.format, image.virtual_size), limit)
+        return self._write(name, disk_on(image), limit)
 
     def put(
         self,

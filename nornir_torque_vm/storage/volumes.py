@@ -23,9 +23,8 @@ from typing import Any, TypeVar
 from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import StorageError
 from nornir_torque_vm.model import Image
-from nornir_torque_vm.qcow2 import overlay_bytes
 from nornir_torque_vm.storage import READ_LIMIT, VOLUMES, Kind
-from nornir_torque_vm.storage.base import NoDirectory, checked, is_elsewhere, missing, no_space
+from nornir_torque_vm.storage.base import NoDirectory, checked, disk_on, is_elsewhere, missing, no_space
 from nornir_torque_vm.storage.describe import pool_xml, volume_xml, written_by_root
 from nornir_torque_vm.storage.refusals import INTERNAL_ERROR, Forgiving, is_full
 
@@ -66,12 +65,13 @@ class VolumeStorage:
     def overlay(self, name: str, image: Image, limit: int = 0) -> str:
         """See :class:`~nornir_torque_vm.storage.Storage`; without a limit, a size of 0 is the image's.
 
-        :raises ImageError: with a limit, when the image's size is not known.
+        :raises ImageError: with a limit, or of a user's image, when the size is not known.
         """
-        if limit:
-            # qemu-img, whom libvirt would have make it, cannot leave a hole behind it.
-            disk = overlay_bytes(image.path, image.format, image.virtual_size)
-            return self._make(name, disk, volume_xml(checked(name), limit, "raw", hole=True))
+        if limit or image.own:
+            # qemu-img, whom libvirt would have make it, cannot leave a hole behind it; and opens the image.
+            disk = disk_on(image)
+            described = volume_xml(checked(name), limit or len(disk), "raw", hole=bool(limit))
+            return self._make(name, disk, described)
         return self._make(name, b"", volume_xml(checked(name), image.virtual_size, "qcow2", base=image))
 
     def put(self, name: str, data: bytes, *, reader: tuple[int, int] | None = None) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from nornir.core.task import Result, Task
 
+from nornir_torque_vm.baseimages.own import not_opened
 from nornir_torque_vm.connections.libvirt import map_error
 from nornir_torque_vm.connections.virconnect import is_test
 from nornir_torque_vm.deadline import current
@@ -42,6 +43,8 @@ def start_guest(task: Task, dry_run: bool | None = None) -> Result:
 
     Raises:
         HypervisorError: libvirt refuses, or another domain has the name
+        ImageError: the image is the user's own, who may not read it on this node
+        StorageError: the file system of the user's own image does not answer
         DeadlineExceeded: the time is up; nothing was started
     """
     host, guest, settings = task.host, guest_of(task.host), settings_of(task.host)
@@ -73,7 +76,8 @@ def _create(task: Task, conn: Any, guest: Guest, xml: str, disk: int | None) -> 
     except libvirtError as exc:
         error = map_error(exc, **where(task))
         if isinstance(error, HypervisorUnreachable) or not _runs_already(conn, guest):
-            raise error from exc
+            plan = plan_of(task.host)
+            raise (not_opened(plan.image, plan.job.owner, str(exc), **where(task)) or error) from exc
         return False
     try:
         current.get().check()

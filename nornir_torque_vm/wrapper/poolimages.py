@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 
+from nornir_torque_vm.baseimages.check import check_allowed, examine_own
 from nornir_torque_vm.catalogue import Entry, read_catalogue
 from nornir_torque_vm.choose import settle_distro
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
 from nornir_torque_vm.images import distro_of, open_image
-from nornir_torque_vm.qcow2 import HEADER_BYTES, parse_header
+from nornir_torque_vm.qcow2 import HEADER_BYTES
 from nornir_torque_vm.sizes import format_size
 from nornir_torque_vm.wrapper.inputs import open_regular
 from nornir_torque_vm.wrapper.resolve import CATALOGUE, COMMAND_LINE, FILE_NAME, ImageFacts, located
@@ -74,15 +75,11 @@ def _check_pool(name: str, settings: Settings) -> Entry:
 
 def _check_own(path: str, settings: Settings) -> Entry:
     """Look at an image of the user; no catalogue knows it."""
-    if not settings.allow_user_images:
-        raise RequestError(
-            f"img={path} is a path, and the site allows images of its pool only",
-            hint="qsub --list-images shows their names",
-        )
+    check_allowed(path, settings)
     subject = f"image '{path}'"
     fd = open_regular(path, subject)
     try:
-        parse_header(os.pread(fd, HEADER_BYTES, 0), subject)
+        examine_own(os.pread(fd, HEADER_BYTES, 0), os.fstat(fd).st_size, subject)
     except OSError as error:
         raise ImageError(f"{subject} cannot be read: {error.strerror}") from None
     finally:

@@ -66,7 +66,7 @@ def _owner() -> Owner:
 def _image(submission: Submission, settings: Settings) -> Image:
     name = submission.resolved["img"]
     if "/" in name:
-        return Image(name.rpartition("/")[2], name, distro=submission.resolved["distro"])
+        return Image(name.rpartition("/")[2], name, distro=submission.resolved["distro"], own=True)
     return open_image(settings.image_pool, name)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from nornir_torque_vm.config.guests import OWN_IMAGES_PENDING
 from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import Distro
@@ -241,8 +240,6 @@ def _iocm_error(values: Values, keys: tuple[str, ...], why: str) -> RequestError
 def _pending(asked: Values) -> list[str]:
     """One warning that names the keys whose values nodes do not act on yet."""
     why = {key: KEYS[key].pending for key in asked if KEYS[key].pending}
-    if "/" in asked.get("img", ("", ""))[0]:
-        why = {"img": OWN_IMAGES_PENDING, **why}
     if not why:
         return []
     reasons = dict.fromkeys(why.values())

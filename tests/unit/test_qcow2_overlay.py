@@ -35,7 +35,13 @@ def test_what_is_written_reads_back(path: str, fmt: str, size: int) -> None:
     assert header.tables_end > len(data) - 65536
 
 
-@pytest.mark.parametrize("path", ["", "base.qcow2", "nbd://host/x", "/a\0b", "/" + "x" * 1023])
+def test_an_overlay_may_leave_its_base_to_be_told() -> None:
+    """Who opens it by itself finds an empty disk, not somebody's file."""
+    header = parse_header(overlay_bytes("", "qcow2", GiB))
+    assert (header.backing_file, header.backing_format, header.virtual_size) == ("", "", GiB)
+
+
+@pytest.mark.parametrize("path", ["base.qcow2", "nbd://host/x", "/a\0b", "/" + "x" * 1023])
 def test_an_overlay_needs_a_proper_absolute_base_path(path: str) -> None:
     """A relative name would be resolved from the overlay's directory, a URL by QEMU."""
     with pytest.raises(

@@ -194,9 +194,10 @@ def test_the_sample_holds_no_real_key(settings: Settings) -> None:
 
 def test_a_users_own_image_is_the_one_in_the_sample(settings: Settings) -> None:
     """By its path; it is no file of the pool."""
-    own = Settings(image_pool=settings.image_pool, allow_user_images=True)
+    own = Settings(image_pool=settings.image_pool, allow_user_images=True, user_image_bridge="br-user")
     text = "\n".join(section(shown("-vm img=/home/alice/mine.qcow2 job.sh", own), "Sample"))
     assert '<source file="/home/alice/mine.qcow2">' in text
+    assert '<source bridge="br-user"/>' in text
 
 
 def test_a_sample_that_cannot_be_rendered_says_why(settings: Settings) -> None:

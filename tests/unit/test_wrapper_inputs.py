@@ -23,6 +23,9 @@ from nornir_torque_vm.wrapper.inputs import (
 from nornir_torque_vm.wrapper.poolimages import list_images, look_at_image
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, ImageFacts, gather
 
+ALLOWED: dict[str, Any] = {"allow_user_images": True, "user_image_bridge": "br0"}
+"""Settings of a site that lets users bring images."""
+
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -174,11 +177,16 @@ def test_an_image_is_looked_at(work: Path) -> None:
         ("img=debain.qcow2", {}, "script line 2: image 'debain.qcow2' does not exist in the image pool"),
         ("img=mine.qcow2", {}, "script line 2: image 'mine.qcow2' does not exist"),
         ("img=./mine.qcow2", {}, "script line 2: img=WORK/mine.qcow2 is a path, and the site allows"),
-        ("img=./no", {"allow_user_images": True}, "script line 2: image 'WORK/no' cannot be opened: No such"),
-        ("img=.//", {"allow_user_images": True}, "script line 2: image 'WORK' is not a regular file"),
+        (
+            "img=./builds",
+            ALLOWED,
+            "script line 2: image 'WORK/builds' builds on another file ('/etc/shadow')",
+        ),
+        ("img=./no", ALLOWED, "script line 2: image 'WORK/no' cannot be opened: No such"),
+        ("img=.//", ALLOWED, "script line 2: image 'WORK' is not a regular file"),
         (
             "img=./raw",
-            {"allow_user_images": True},
+            ALLOWED,
             "script line 2: image 'WORK/raw' is not a qcow2 image",
         ),
         (
@@ -194,6 +202,7 @@ def test_an_image_that_cannot_be_booted_is_the_users(
     """He named it, or none."""
     (work / "mine.qcow2").write_bytes(image_bytes())
     (work / "raw").write_bytes(b"raw")
+    (work / "builds").write_bytes(image_bytes(backing=b"/etc/shadow"))
     with pytest.raises(TorqueVMError) as raised:
         looked(work, text, "script line 2", **settings)
     assert str(raised.value).replace(str(work), "WORK").startswith(sentence)
@@ -204,10 +213,10 @@ def test_an_image_beside_the_script_is_hinted_at(work: Path) -> None:
     """A bare name is one of the pool, always."""
     (work / "mine.qcow2").write_bytes(image_bytes())
     with pytest.raises(ImageError, match=r"for the file of that name here, write img=\./mine\.qcow2"):
-        looked(work, "img=mine.qcow2", allow_user_images=True)
+        looked(work, "img=mine.qcow2", **ALLOWED)
     with pytest.raises(ImageError, match="the site allows images of its pool only"):
         looked(work, "img=mine.qcow2")
-    own = looked(work, "img=./mine.qcow2", allow_user_images=True)
+    own = looked(work, "img=./mine.qcow2", **ALLOWED)
     assert own == ImageFacts(f"{work}/mine.qcow2", Distro.DEBIAN, "setting distro_default")
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from nornir_torque_vm.config.fields import Table
-from nornir_torque_vm.config.guests import OWN_IMAGES_PENDING
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.keys import KEYS
@@ -165,8 +164,8 @@ def test_keys_without_effect_yet_are_named_in_one_line(monkeypatch: pytest.Monke
     )
 
 
-def test_an_image_of_the_user_is_warned_of() -> None:
-    """The site allows it, and the nodes do not boot it yet: the job will end with their sentence."""
+def test_an_image_of_the_user_is_one_like_others() -> None:
+    """Where the site allows it: no warning."""
     asked = gather([(COMMAND_LINE, "img=./mine.qcow2")])
     resolved = resolve(asked, Settings(allow_user_images=True), ImageFacts("/home/alice/mine.qcow2"))
-    assert resolved.warnings == (f"without effect so far: img ({OWN_IMAGES_PENDING})",)
+    assert (resolved.warnings, resolved.values["img"][0]) == ((), "./mine.qcow2")
