@@ -133,12 +133,12 @@ class NodeFacts:
     """How processors and memory are grouped; None when nobody looked."""
     held: tuple[Holding, ...] = ()
     """What guests that are there hold for themselves."""
+    claimed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Address that a guest there was given → its domain."""
     offers: Mapping[str, object] = dataclasses.field(default_factory=dict)
     """What the site's components found there, by their names."""
     refused: str = ""
     """What libvirt has against the shape it was asked about; empty: nothing."""
-    claimed: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Address that a guest there was given → its domain."""
 
 
 class UserFiles(enum.StrEnum):

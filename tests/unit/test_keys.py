@@ -132,8 +132,7 @@ def test_keys_that_nodes_do_not_act_on_yet_say_so() -> None:
     """Nobody shall wonder why a key has no effect."""
     assert [field.name for field in KEYS if not field.pending] == [
         "img", "distro", "arch", "ram", "vcpus", "vms_per_node", "vcpu_pinning", "vm_prologue",
-        "vm_epilogue", "metadata", "disk", "fs_type",
-        "hypervisor",
+        "vm_epilogue", "metadata", "disk", "fs_type", "hypervisor",
         "iocm", "iocm_min_cores", "iocm_max_cores", "vrdma", "unclot", "unclot_shmem",
     ]  # fmt: skip
 
