@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from nornir_torque_vm.deadline import NEVER, current
 from nornir_torque_vm.guestimages import build
 from nornir_torque_vm.lab import Lab, tools, torque_missing
 from nornir_torque_vm.lab.layout import cache_dir
@@ -27,6 +28,14 @@ for _number, _handler in (
 ):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _handler)
+
+
+@pytest.fixture(autouse=True)
+def _no_deadline_of_an_earlier_test() -> Iterator[None]:
+    """A command sets its deadline for its whole process, which here is that of all tests."""
+    token = current.set(NEVER)
+    yield
+    current.reset(token)
 
 
 @pytest.fixture(autouse=True)

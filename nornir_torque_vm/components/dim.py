@@ -64,7 +64,7 @@ def verify_manager(task: Task) -> Result:
     :raises NodeShellError: it does not.
     """
     file = f"{_folder(settings_of(task.host))}/{job_tag(plan_of(task.host).job)}{END}"
-    if not _runs(task, file):
+    if not _running(task, file):
         raise NodeShellError("the dynamic I/O manager does not run", node=node_of(task.host))
     return Result(host=task.host)
 
@@ -98,18 +98,18 @@ def find_managers(task: Task) -> Result:
 
 def _gone(task: Task, file: str, sign: str) -> bool:
     """Tell the manager of a configuration to end; whether it did, in a while."""
-    if _runs(task, file):
-        on_node(task, ["pkill", sign, "-u", ACCOUNT, "-f", _pattern(file)])
+    if pids := _running(task, file):
+        on_node(task, ["kill", sign, *pids])
     looks = Deadline.after(current.get().clamp(TERM_SECONDS)).backoff()
-    return any(not _runs(task, file) for _ in looks)
+    return any(not _running(task, file) for _ in looks)
 
 
-def _runs(task: Task, file: str) -> bool:
-    """Whether a process of root's has a configuration among its words."""
+def _running(task: Task, file: str) -> list[str]:
+    """The numbers of root's processes that have a configuration among their words."""
     done = on_node(task, ["pgrep", "-u", ACCOUNT, "-f", _pattern(file)])
     if done.rc not in {0, 1}:
         raise NodeShellError(f"pgrep ended with {done.rc}", node=node_of(task.host))
-    return done.ok
+    return [word for word in done.stdout.split() if word.isdigit()]
 
 
 def _pattern(file: str) -> str:

@@ -35,9 +35,13 @@ def see_to_copy(resources: str, settings: Settings, node: str) -> str:
     if not copy:
         return ""
     deadline = Deadline.after(FILL_SECONDS)
-    current.set(deadline)
+    token = current.set(deadline)
+    try:
+        busy = in_use(settings, node)
+    finally:
+        current.reset(token)
     cache = ImageCache(settings.image_cache, settings.image_cache_mb * MIB)
-    return cache.want(copy, image.path, in_use(settings, node), deadline)
+    return cache.want(copy, image.path, busy, deadline)
 
 
 def in_use(settings: Settings, node: str) -> frozenset[str]:

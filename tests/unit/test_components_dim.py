@@ -32,7 +32,7 @@ from nornir_torque_vm.report import Report
 from nornir_torque_vm.tasks import start_guest
 from nornir_torque_vm.tasks.node_command import must_on_node, on_node
 
-pytestmark = pytest.mark.skipif(not shutil.which("pgrep"), reason="needs pgrep and pkill (procps)")
+pytestmark = pytest.mark.skipif(not shutil.which("pgrep"), reason="needs pgrep (procps)")
 
 ASK = "ram=64M:iocm=true:iocm_min_cores=0:iocm_max_cores=2"
 CREATE = 'echo "{}" >"$2"'

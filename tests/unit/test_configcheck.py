@@ -92,7 +92,6 @@ def test_a_mistake_across_statements_is_found_too() -> None:
 @pytest.mark.parametrize(
     ("text", "remark"),
     [
-        ("vrdma_enabled = true", "note   vrdma_enabled: has no effect yet: the component is not started yet"),
         (
             "disabled_hosts_list = 'f1, f2'",
             "warn   disabled_hosts_list: 'f1, f2' is one regular expression, not a list; join them: f1|f2",

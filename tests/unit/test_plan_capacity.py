@@ -223,6 +223,7 @@ def test_a_disk_in_memory_counts_like_the_guests_memory() -> None:
     )
 
 
+@pytest.mark.proves("filesystem_type_default")
 def test_a_job_can_ask_for_the_other_place() -> None:
     """By the key, whatever the default is."""
     assert plan_on(fact(), settings=IN_MEMORY, fs_type="sharedfs").guests[0].shape.ramdisk == 0

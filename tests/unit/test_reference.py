@@ -98,3 +98,9 @@ def test_the_proof_nearest_to_a_guest_is_named() -> None:
     shown = reference({"ram": ("unit/test_a.py::test_a", "lab/test_b.py::test_b")})
     (row,) = [line for line in shown.splitlines() if line.startswith("| `ram` |")]
     assert row.endswith("| `lab/test_b.py::test_b` |")
+
+
+def test_no_setting_and_no_key_is_without_proof() -> None:
+    """A new one needs a test that looks at its effect and says so."""
+    proved = proofs(TESTS)
+    assert [field.name for field in (*SETTINGS, *KEYS) if field.name not in proved] == []
