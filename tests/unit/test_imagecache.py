@@ -27,7 +27,6 @@ from nornir_torque_vm.model import Image
 from nornir_torque_vm.qcow2 import overlay_bytes
 
 MIB = 1 << 20
-FAR = Deadline.after(60.0)
 
 
 class Place:
@@ -44,8 +43,9 @@ class Place:
         (self.pool / name).write_bytes(content)
         return f"{hashlib.sha256(content).hexdigest()}.qcow2"
 
-    def want(self, name: str, image: str, *in_use: str, deadline: Deadline = FAR) -> str:
-        return self.cache.want(name, str(self.pool / image), in_use, deadline)
+    def want(self, name: str, image: str, *in_use: str, deadline: Deadline | None = None) -> str:
+        until = deadline or Deadline.after(60.0)
+        return self.cache.want(name, str(self.pool / image), in_use, until)
 
     def age(self, name: str, seconds: float) -> None:
         then = time.time() - seconds
