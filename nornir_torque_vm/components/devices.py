@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from nornir_torque_vm.model import Guest, Plan
+
+VRDMA = "vrdma"
+"""Name of the component whose devices two back ends give."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,3 +74,17 @@ def extras_from(raw: Mapping[str, Any]) -> Extras:
             for one in raw["emulator_devices"]
         ),
     )
+
+
+def extended(plan: Plan, name: str, add: Callable[[Extras, Guest], Extras]) -> Plan:
+    """Return the plan with more for every guest on the nodes where its job has the component ``name``.
+
+    :param add: what the guest has, and the guest → what it has then.
+    """
+    nodes = frozenset(node for part in plan.components if part.name == name for node in part.nodes)
+
+    def given(guest: Guest) -> Guest:
+        return dataclasses.replace(guest, extras=add(guest.extras or Extras(), guest))
+
+    guests = (given(guest) if guest.node in nodes else guest for guest in plan.guests)
+    return dataclasses.replace(plan, guests=tuple(guests))

@@ -14,7 +14,7 @@ import re
 
 from nornir.core.task import Result, Task
 
-from nornir_torque_vm.components.devices import EmulatorDevice, Extras
+from nornir_torque_vm.components.devices import VRDMA, EmulatorDevice, Extras, extended
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import HypervisorError, NodeShellError
 from nornir_torque_vm.inventory.hostdata import node_of, settings_of
@@ -43,18 +43,12 @@ def config_path(settings: Settings) -> str:
 
 def adjust(plan: Plan, request: Request, settings: Settings) -> Plan:  # noqa: ARG001 - as all components
     """Give the device to every guest on the nodes that have it."""
-    from nornir_torque_vm.components.vrdma import nodes_of
-
-    nodes = nodes_of(plan)
     device = EmulatorDevice(DEVICE, (("config_path", config_path(settings)),))
 
-    def given(guest: Guest) -> Guest:
-        extras = guest.extras or Extras()
-        devices = (*extras.emulator_devices, device)
-        return dataclasses.replace(guest, extras=dataclasses.replace(extras, emulator_devices=devices))
+    def with_device(extras: Extras, guest: Guest) -> Extras:  # noqa: ARG001 - as extended() gives it
+        return dataclasses.replace(extras, emulator_devices=(*extras.emulator_devices, device))
 
-    guests = tuple(given(guest) if guest.node in nodes else guest for guest in plan.guests)
-    return dataclasses.replace(plan, guests=guests)
+    return extended(plan, VRDMA, with_device)
 
 
 def load_modules(task: Task) -> Result:

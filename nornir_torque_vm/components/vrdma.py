@@ -15,7 +15,7 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from nornir_torque_vm.components.base import Component
-from nornir_torque_vm.components.devices import Extras, NetworkFunction
+from nornir_torque_vm.components.devices import VRDMA, Extras, NetworkFunction, extended
 from nornir_torque_vm.components.live import descriptions_of
 from nornir_torque_vm.config.devices import HYV
 from nornir_torque_vm.config.settings import Settings
@@ -25,8 +25,6 @@ from nornir_torque_vm.identity import mac_address
 from nornir_torque_vm.inventory.hostdata import node_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest, Node, Plan
 from nornir_torque_vm.request import Request
-
-NAME = "vrdma"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,9 +44,11 @@ def component(settings: Settings) -> Component:
         from nornir_torque_vm.components import hyv
 
         return Component(
-            name=NAME, wanted=wanted, adjust=hyv.adjust, start=hyv.load_modules, verify=hyv.verify_modules
+            name=VRDMA, wanted=wanted, adjust=hyv.adjust, start=hyv.load_modules, verify=hyv.verify_modules
         )
-    return Component(name=NAME, wanted=wanted, look=look, judge=judge, adjust=adjust, verify=verify_functions)
+    return Component(
+        name=VRDMA, wanted=wanted, look=look, judge=judge, adjust=adjust, verify=verify_functions
+    )
 
 
 def wanted(request: Request, settings: Settings, node: Node) -> bool:
@@ -126,21 +126,12 @@ def judge(found: Functions, node: str, guests: int, settings: Settings) -> None:
 
 def adjust(plan: Plan, request: Request, settings: Settings) -> Plan:  # noqa: ARG001 - as all components
     """Give a function of the network to every guest on the nodes that have them."""
-    nodes = nodes_of(plan)
 
-    def given(guest: Guest) -> Guest:
-        extras = guest.extras or Extras()
+    def with_function(extras: Extras, guest: Guest) -> Extras:
         card = NetworkFunction(settings.vrdma_network, function_mac(plan, guest))
-        cards = (*extras.network_functions, card)
-        return dataclasses.replace(guest, extras=dataclasses.replace(extras, network_functions=cards))
+        return dataclasses.replace(extras, network_functions=(*extras.network_functions, card))
 
-    guests = tuple(given(guest) if guest.node in nodes else guest for guest in plan.guests)
-    return dataclasses.replace(plan, guests=guests)
-
-
-def nodes_of(plan: Plan) -> frozenset[str]:
-    """Where the plan's job has vRDMA."""
-    return frozenset(node for part in plan.components if part.name == NAME for node in part.nodes)
+    return extended(plan, VRDMA, with_function)
 
 
 def function_mac(plan: Plan, guest: Guest) -> str:
