@@ -123,11 +123,8 @@ def _agreeing(values: dict[str, Any], path: str, findings: list[Finding]) -> Set
 
 
 def _remarks(values: dict[str, Any]) -> Iterator[Finding]:
-    """What is right and may not be what was meant, or does nothing yet."""
+    """What is right and may not be what was meant."""
     for name, value in values.items():
-        field = SETTINGS[name]
-        if field.pending and value != field.default:
-            yield Finding(Level.NOTE, name, f"has no effect yet: {field.pending}")
         if isinstance(value, Hosts):
             yield from _pattern(name, value.pattern)
 

@@ -51,8 +51,7 @@ class Field:
     """A name with the kind of its values, its default (None: nothing asked) and help.
 
     ``help`` is a noun phrase without a final full stop. ``aliases`` are other names it is found by,
-    in lower case. ``default_from`` names the setting that holds a key's default. ``pending`` is what
-    nodes do not do yet with a value they are given; empty when they act on it.
+    in lower case. ``default_from`` names the setting that holds a key's default.
     """
 
     name: str
@@ -61,12 +60,11 @@ class Field:
     default: object = None
     aliases: tuple[str, ...] = ()
     default_from: str = ""
-    pending: str = ""
 
 
-def setting(kind: Kind, default: T, text: str, *, aliases: tuple[str, ...] = (), pending: str = "") -> T:
+def setting(kind: Kind, default: T, text: str, *, aliases: tuple[str, ...] = ()) -> T:
     """Return a dataclass field that carries its kind and its help ``text``."""
-    about = {"kind": kind, "help": text, "aliases": aliases, "pending": pending}
+    about = {"kind": kind, "help": text, "aliases": aliases}
     return dataclasses.field(default=default, metadata=about)
 
 

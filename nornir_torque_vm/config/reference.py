@@ -68,8 +68,7 @@ effect: at the live domain, from inside a guest, or at what a hook or a command 
 KEYS_HEAD = """\
 ## Keys of `-vm`
 
-A key that a job does not name has the value of the setting in the last column. *Not yet* marks what
-is accepted, checked and carried in the job, but not acted on by the nodes.
+A key that a job does not name has the value of the setting that is named as its default.
 """
 OBSOLETE_HEAD = """\
 ## Names of the earlier system without a counterpart
@@ -102,12 +101,12 @@ def _setting(field: Field, proved: Mapping[str, tuple[str, ...]]) -> tuple[str, 
     default = toml_value(field.kind.dump(field.default))
     earlier = ", ".join(f"`{alias.upper()}`" for alias in field.aliases)
     words = field.kind.words
-    return f"`{field.name}`", _meaning(field), words, f"`{default}`", earlier, _test(field, proved)
+    return f"`{field.name}`", field.help, words, f"`{default}`", earlier, _test(field, proved)
 
 
 def _key(field: Field, proved: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     default = f"setting `{field.default_from}`" if field.default_from else "none"
-    return f"`{field.name}`", _meaning(field), field.kind.words, default, _test(field, proved)
+    return f"`{field.name}`", field.help, field.kind.words, default, _test(field, proved)
 
 
 def _test(field: Field, proved: Mapping[str, tuple[str, ...]]) -> str:
@@ -120,10 +119,6 @@ def _obsolete() -> Iterator[tuple[str, str]]:
     for reason in dict.fromkeys(REASONS.values()):
         names = sorted(name for name, why in REASONS.items() if why == reason)
         yield ", ".join(f"`{name}`" for name in names), reason
-
-
-def _meaning(field: Field) -> str:
-    return f"{field.help}. *Not yet acted on by the nodes: {field.pending}*" if field.pending else field.help
 
 
 def _table(titles: Iterable[str], rows: Iterable[tuple[str, ...]]) -> str:

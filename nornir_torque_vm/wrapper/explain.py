@@ -80,15 +80,11 @@ def _printable(line: bytes) -> str:
 
 
 def _rows(resolved: Resolved) -> Iterator[tuple[str, str, str]]:
-    """Every key that has a value, with the value, where it comes from, and whether it has an effect."""
+    """Every key with its value, if it has one, and where that comes from."""
     yield "key", "value", "from"
     for key in KEYS:
         value, origin = resolved.values[key.name]
-        if value is None or value == "":
-            text, note = "-", ""
-        else:
-            text, note = _text(key, value), key.pending
-        yield key.name, text, f"{origin}; pending: {note}" if note and value is not False else origin
+        yield key.name, "-" if value is None or value == "" else _text(key, value), origin
 
 
 def _text(key: Field, value: Any) -> str:

@@ -67,7 +67,5 @@ def _entry(key: Field, settings: Settings | None) -> str:
     sentences = [f"{key.help}. Value: {key.kind.words}."]
     if default := default_of(key, settings):
         sentences.append(f"Default: {default}.")
-    if key.pending:
-        sentences.append(f"Accepted, but without effect so far: {key.pending}.")
     text = textwrap.fill(" ".join(sentences), WIDTH, initial_indent="    ", subsequent_indent="    ")
     return f"{key.name}=\n{text}\n"

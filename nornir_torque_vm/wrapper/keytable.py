@@ -16,19 +16,12 @@ BEGIN, END = "<!-- keys: begin -->\n", "<!-- keys: end -->\n"
 
 
 def table() -> str:
-    """Return the table: a row for each key, and a note on what has no effect yet."""
+    """Return the table: a row for each key."""
     rows = ["| key | value | meaning | default |", "| --- | --- | --- | --- |"]
-    notes: dict[str, list[str]] = {}
     for key in KEYS:
         default = f"setting `{key.default_from}`" if key.default_from else "none"
         rows.append(f"| `{key.name}` | {key.kind.words} | {key.help} | {default} |")
-        if key.pending:
-            notes.setdefault(key.pending, []).append(f"`{key.name}`")
-    text = "\n".join(rows) + "\n"
-    if notes:
-        said = (f"{', '.join(keys)} ({reason})" for reason, keys in notes.items())
-        text += f"\nAccepted and carried in the job, but without effect so far: {'; '.join(said)}.\n"
-    return text
+    return "\n".join(rows) + "\n"
 
 
 def renewed(page: str) -> str:

@@ -113,10 +113,6 @@ def _about(key: Field) -> str:
         sentences.append(f"Also written {', '.join(f'`{name}=`' for name in key.aliases)}.")
     if default := default_of(key):
         sentences.append(f"Default: the {default.replace(key.default_from, f'`{key.default_from}`')}.")
-    if key.pending:
-        sentences.append(
-            f"Accepted and carried in the job, but without effect so far: {_plain(key.pending)}."
-        )
     return " ".join(sentences)
 
 

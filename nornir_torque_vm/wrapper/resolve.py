@@ -119,7 +119,7 @@ def resolve(asked: Values, settings: Settings, image: ImageFacts) -> Resolved:
     _check_ramdisk(values, settings)
     _check_iocm(values, settings)
     request = Request(**{key: value for key, (value, _) in asked.items()})
-    return Resolved(values, request, (*ignored, *_pending(asked)))
+    return Resolved(values, request, tuple(ignored))
 
 
 def _without_components(asked: Values, settings: Settings) -> tuple[Values, Values, list[str]]:
@@ -235,13 +235,3 @@ def _iocm_error(values: Values, keys: tuple[str, ...], why: str) -> RequestError
     if all(values[key][1].startswith("setting") for key in keys):
         return SettingsError(sentence, hint="torque-vm config check looks at all settings")
     return RequestError(sentence)
-
-
-def _pending(asked: Values) -> list[str]:
-    """One warning that names the keys whose values nodes do not act on yet."""
-    why = {key: KEYS[key].pending for key in asked if KEYS[key].pending}
-    if not why:
-        return []
-    reasons = dict.fromkeys(why.values())
-    keys = {reason: ", ".join(key for key in why if why[key] == reason) for reason in reasons}
-    return ["without effect so far: " + "; ".join(f"{keys[reason]} ({reason})" for reason in reasons)]

@@ -128,15 +128,6 @@ def test_every_key_has_help_and_no_default_of_its_own() -> None:
         assert not field.default_from or SETTINGS[field.default_from].kind.words
 
 
-def test_keys_that_nodes_do_not_act_on_yet_say_so() -> None:
-    """Nobody shall wonder why a key has no effect."""
-    assert [field.name for field in KEYS if not field.pending] == [
-        "img", "distro", "arch", "ram", "vcpus", "vms_per_node", "vcpu_pinning", "vm_prologue",
-        "vm_epilogue", "metadata", "disk", "fs_type", "hypervisor",
-        "iocm", "iocm_min_cores", "iocm_max_cores", "vrdma", "unclot", "unclot_shmem",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("key", "part"),
     [

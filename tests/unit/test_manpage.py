@@ -62,14 +62,12 @@ def test_it_has_the_usual_sections_in_the_usual_order() -> None:
 
 
 def test_every_key_is_explained() -> None:
-    """What it means, what it takes, which setting holds its default, and whether nodes act on it."""
+    """What it means, what it takes, and which setting holds its default."""
     text = " ".join(ascii_of(manual()).split())
     for key in KEYS:
         assert f"{key.name}=value {key.help}. Value: {key.kind.words}." in text
         if key.default_from:
             assert f"Default: the setting {key.default_from}." in text
-        if key.pending:
-            assert f"without effect so far: {key.pending}." in text
 
 
 def test_every_own_option_is_explained() -> None:

@@ -196,7 +196,7 @@ def test_a_setting_carries_its_kind_and_help() -> None:
     kind = Bool()
     made = dataclasses.make_dataclass("Made", [("x", bool, setting(kind, True, "help"))])
     (field,) = dataclasses.fields(made)
-    about = {"kind": kind, "help": "help", "aliases": (), "pending": ""}
+    about = {"kind": kind, "help": "help", "aliases": ()}
     assert (field.default, dict(field.metadata)) == (True, about)
 
 

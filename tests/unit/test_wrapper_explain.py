@@ -131,15 +131,10 @@ def test_every_key_has_its_value_and_origin(settings: Settings) -> None:
     assert table["disk"] == ("-", "setting disk_default")
 
 
-def test_what_is_pending_says_so_where_it_has_a_value(settings: Settings) -> None:
-    """Accepted and carried, not acted on: with the reason."""
+def test_a_file_is_shown_with_its_digest(settings: Settings) -> None:
+    """Which text of it the job takes along."""
     table = rows(shown("-vm vm_prologue=pro.sh job.sh", settings))
-    pending = KEYS["vm_prologue"].pending
-    assert table["vm_prologue"] == (
-        f"/home/alice/pro.sh (SHA-256 {'ab' * 6}…)",
-        f"command line; pending: {pending}" if pending else "command line",
-    )
-    assert all("pending" not in origin for value, origin in table.values() if value in {"-", "false"})
+    assert table["vm_prologue"] == (f"/home/alice/pro.sh (SHA-256 {'ab' * 6}…)", "command line")
 
 
 def test_what_was_raised_is_repeated(settings: Settings) -> None:

@@ -51,13 +51,6 @@ def test_every_default_can_be_shown(key: object) -> None:
     assert default_of(field, Settings()).endswith(f"(setting {SETTINGS[field.default_from].name})")
 
 
-def test_what_has_no_effect_yet_says_so() -> None:
-    """Nobody is to wonder why nothing happens."""
-    text = flat(keys_help())
-    for key in KEYS:
-        assert (f"without effect so far: {key.pending}." in text) == bool(key.pending)
-
-
 def test_the_command_shows_its_own_options() -> None:
     """What qsub has is not repeated; the way to the rest is named."""
     text = command_help("vsub")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 
-from nornir_torque_vm.config.fields import Table
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError, SettingsError
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.model import Distro
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.wrapper import resolve as resolve_module
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, ImageFacts, Resolved, gather, resolve
 
 ALL: dict[str, Any] = {"iocm_enabled": True, "vrdma_enabled": True, "unclot_enabled": True}
@@ -150,18 +147,6 @@ def test_disks_in_memory_are_offered_where_the_site_says_where() -> None:
     )
     with pytest.raises(RequestError, match=r"^script line 3: fs_type=ramdisk is not offered"):
         resolve(gather([("script line 3", "fs_type=ramdisk")]), Settings(), IMAGE)
-
-
-def test_keys_without_effect_yet_are_named_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once per reason, and only those that were asked for."""
-    waits = [dataclasses.replace(key, pending="later" if key.name == "vrdma" else "") for key in KEYS]
-    monkeypatch.setattr(resolve_module, "KEYS", Table("-vm key", RequestError, waits))
-    asked = gather([(COMMAND_LINE, "vcpu_pinning=on,unclot_shmem=2G,vrdma=on,iocm=on,vcpus=2")])
-    found = resolve(asked, Settings(vrdma_enabled=True, unclot_enabled=True), IMAGE)
-    assert found.warnings == (
-        "the site has switched iocm off: iocm=true is ignored",
-        "without effect so far: vrdma (later)",
-    )
 
 
 def test_an_image_of_the_user_is_one_like_others() -> None:
