@@ -6,14 +6,12 @@ import dataclasses
 
 from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.kinds import AbsPath, Bool, Choice, Text
-from nornir_torque_vm.config.listkinds import Many
+from nornir_torque_vm.config.listkinds import DIRECTORY, Many
 from nornir_torque_vm.config.machine import MachineSettings
 from nornir_torque_vm.nodefile import HOST_PATTERN
 
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _ADDRESS = rf"{_BYTE}(?:\.{_BYTE}){{3}}|(?=.*:)[0-9a-fA-F:]{{2,39}}"
-_DIRECTORY = r"(/(?!\.\.?(?:/|=|$))[^/\s,=\0-\x1f\x7f]+)+"
-"""As in ``work_dirs``."""
 PACKAGE = r"[A-Za-z0-9](?:[A-Za-z0-9+._-]{0,98}[A-Za-z0-9+_])?(?<!\.deb)(?<!\.rpm)"
 """A package by its name alone: a file's could be a user's own, and apt removes what has a dash at its end."""
 SAFE_KEYS = ("locale", "packages", "timezone")
@@ -55,7 +53,7 @@ class CloudInitSettings(MachineSettings):
         Bool(), False, "whether guests read the lists of packages anew before they install any"
     )
     software_dirs: tuple[str, ...] = setting(
-        Many(Text(f"{_DIRECTORY}={_DIRECTORY}", "/DIRECTORY=/DIRECTORY-IN-GUESTS")),
+        Many(Text(f"{DIRECTORY}={DIRECTORY}", "/DIRECTORY=/DIRECTORY-IN-GUESTS")),
         (),
         "directories of the nodes that guests have at another path, read-only, such as /opt=/opt-hpc; "
         "they come as user_files says",

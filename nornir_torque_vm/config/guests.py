@@ -6,14 +6,12 @@ import dataclasses
 
 from nornir_torque_vm.config.fields import setting
 from nornir_torque_vm.config.kinds import AbsPath, Bool, Choice, Int, Text
-from nornir_torque_vm.config.listkinds import Many
+from nornir_torque_vm.config.listkinds import DIRECTORY, Many
 from nornir_torque_vm.keys import DISTRO, IMAGE_NAME, KEYS
 from nornir_torque_vm.model import Distro, UserFiles
 
 BRIDGE = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}"
 BRIDGE_WORDS = "a network interface name of 1 to 15 characters"
-_DIRECTORY = r"(/(?!\.\.?(?:/|=|$))[^/\s,=\0-\x1f\x7f]+)+"
-"""An absolute path other than ``/``, without ``.``, ``..``, blanks, commas or ``=``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,12 +108,12 @@ class GuestSettings:
         "their node with the user's rights (9p) or with root's (virtiofs)",
     )
     work_dirs: tuple[str, ...] = setting(
-        Many(Text(_DIRECTORY, "an absolute path")),
+        Many(Text(DIRECTORY, "an absolute path")),
         (),
         "directories that guests get beside the home, at the path they have on the nodes",
     )
     nfs_sources: tuple[str, ...] = setting(
-        Many(Text(rf"[A-Za-z0-9][A-Za-z0-9.-]*:{_DIRECTORY}={_DIRECTORY}", "SERVER:/EXPORT=/DIRECTORY")),
+        Many(Text(rf"[A-Za-z0-9][A-Za-z0-9.-]*:{DIRECTORY}={DIRECTORY}", "SERVER:/EXPORT=/DIRECTORY")),
         (),
         "where directories come from with user_files = nfs, those below them too",
     )

@@ -8,6 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+DIRECTORY = r"(/(?!\.\.?(?:/|=|$))[^/\s,=\0-\x1f\x7f]+)+"
+"""One of such values: an absolute path other than ``/``, without ``.``, ``..``, blanks, commas or ``=``."""
+
 
 class Many(Kind):
     """Different values of ``one`` kind, whose text has neither blanks nor commas; perhaps none."""
