@@ -28,6 +28,10 @@ SECTIONS = {
         "Machines",
         "The plan and the domain of each guest follow them; what a node has not got the survey tells.",
     ),
+    "CloudInitSettings": (
+        "Cloud-init",
+        "The seed of each guest is made of them: what it is told beside its name, account and address.",
+    ),
     "HookSettings": ("Hooks", "The hooks on the nodes act on them."),
     "AddressSettings": (
         "Addresses",

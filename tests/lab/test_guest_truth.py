@@ -214,7 +214,7 @@ def test_metadata_of_the_site_and_of_the_user_had_their_effect(truth: Truth) -> 
     assert set(ROOT_FACTS) <= set(truth.facts)
 
 
-@pytest.mark.proves("img", "distro", "distro_default")
+@pytest.mark.proves("img")
 def test_the_job_is_told_what_sort_of_guest_it_is_in(truth: Truth) -> None:
     """In vTorque's word."""
     assert truth.facts["distro"] == ["SLG", "debian"]

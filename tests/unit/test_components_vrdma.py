@@ -12,15 +12,17 @@ from typing import Any
 
 import pytest
 from component_kit import plan_on, slots
-from hook_kit import Site
+from hook_kit import JOB, Site
 from render_kit import VOLUMES, parse_xml
 
 from nornir_torque_vm.components import hyv, loading, vrdma
 from nornir_torque_vm.components.vrdma import Functions, judge, read_functions
 from nornir_torque_vm.config.kinds import Hosts
 from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import BusyError, HypervisorError, RequestError, TorqueVMError
 from nornir_torque_vm.model import Plan
+from nornir_torque_vm.reap.reaper import Fate, Reaper
 from nornir_torque_vm.render.domain import domain_xml
 from nornir_torque_vm.tasks import node_command
 
@@ -202,6 +204,22 @@ def test_guests_run_with_a_function_each_and_nothing_is_left(giving: Site) -> No
     assert giving.left() == []
 
 
+def test_after_a_crash_between_start_and_stop_reap_leaves_nothing(giving: Site) -> None:
+    """Each node's own removes its guests, and with them what they had of the network."""
+    assert giving.prologue(giving.call("ram=64M:vrdma=true")).ok
+    assert len(giving.domains()) == 2
+    for node in giving.nodes:
+        assert reaped(giving, node) is Fate.REMOVED
+    assert giving.left() == []
+
+
+def reaped(site: Site, node: str) -> Fate:
+    """What a node's own reaper makes of the job."""
+    settings = dataclasses.replace(site.settings, local_uri=f"test://{site.folder}/{node}.xml")
+    (case,) = Reaper(settings, Deadline.after(20), grace=0.0, node=node).run_for(JOB).cases
+    return case.fate
+
+
 def test_the_survey_refuses_a_node_without_the_network(site: Site) -> None:
     """Before a guest is started; jobs that do not want it run there."""
     site.connect("node2").networkLookupByName("vf").destroy()
@@ -298,6 +316,15 @@ def test_modules_are_loaded_and_the_cards_guid_is_written(
     assert path.read_text() == "e41d:2d03:0011:2233\n"
     assert path.stat().st_mode & 0o777 == 0o644
     assert list(path.parent.glob("vrdma.conf.*")) == []
+    assert earlier.left() == ["vrdma.conf"]
+
+
+def test_after_a_crash_reap_leaves_the_nodes_own_file_only(earlier: Site, programs: Programs) -> None:
+    """It is for all jobs; whatever was the job's is gone."""
+    programs.give("test", "exit 0")
+    assert start(earlier).ok
+    (node,) = earlier.nodes
+    assert reaped(earlier, node) is Fate.REMOVED
     assert earlier.left() == ["vrdma.conf"]
 
 

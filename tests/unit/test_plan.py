@@ -81,6 +81,7 @@ def test_the_image_stays_as_it_was_read() -> None:
     assert plan_of(Request(distro=Distro.OSV)).image == IMAGE
 
 
+@pytest.mark.proves("disabled_hosts_list")
 def test_no_guest_runs_on_a_host_that_is_switched_off() -> None:
     """Whatever the scheduler did; the site has to mend it, and the node is named."""
     settings = Settings(disabled_hosts_list=Hosts(f"x|{NODES[1].name}"))
