@@ -99,6 +99,7 @@ def node_facts(
     memory_stats: Mapping[str, int] | None = None,
     guests_memory: Iterable[int] = (),
     guests_ramdisk: int = 0,
+    guests_shared: int = 0,
     ramdisk: int = 0,
     copy: str = "",
     hypervisor: str = "",
@@ -110,12 +111,13 @@ def node_facts(
         None when the driver has no such call: then all is free that our guests may not use.
     :param guests_memory: bytes each guest of ours there may use.
     :param guests_ramdisk: bytes that their disks in memory may take together beside that.
+    :param guests_shared: bytes that those of a job share beside that.
     :param ramdisk: size of the file system for such disks.
     :param copy: path of the node's own copy of the image.
     :param held: what guests there, ours and others, hold for themselves.
     """
     promised = tuple(guests_memory)
-    taken = sum(promised) + guests_ramdisk
+    taken = sum(promised) + guests_ramdisk + guests_shared
     if memory_stats is None:
         total, free = capabilities.memory, max(0, capabilities.memory - taken)
     else:

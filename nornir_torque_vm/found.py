@@ -53,6 +53,8 @@ class FoundGuest(GuestRecord):
     domain_type: str = ""
     ramdisk: int = 0
     """Bytes of the node's memory that its disk may take beside that."""
+    shared: tuple[tuple[str, int], ...] = ()
+    """Name and bytes of memory that it has together with the other guests of its job there."""
     static: StaticAddress | None = None
     """The address it was given; None when it asked a DHCP server."""
 
@@ -81,6 +83,9 @@ def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
         arch="" if machine is None else machine.get("arch", ""),
         domain_type=root.get("type", ""),
         ramdisk=_ramdisk(root),
+        shared=tuple(
+            (memory.get("name", ""), size_of(memory.find("size"))) for memory in root.findall("devices/shmem")
+        ),
         static=_static(root),
     )
 

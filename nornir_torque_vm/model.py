@@ -120,7 +120,7 @@ class NodeFacts:
     guests: int = 0
     """Guests of any job of ours that exist there now."""
     guests_memory: int = 0
-    """Memory those guests may use, their disks in memory included."""
+    """Memory those guests may use, with their disks in memory and what those of a job share."""
     guests_ramdisk: int = 0
     """The part of it that is for those disks."""
     ramdisk: int = 0

@@ -94,13 +94,17 @@ def make_plan(
     shape = shape_of(request, settings)
     user_files, user_dirs = files_for(settings, job.owner, image)
     known = [facts[node.name] for node in nodes if node.name in facts] if facts else []
-    for check in (check_arch, check_size, check_domain_type, check_machine, check_ramdisk):
+    parts = _parts(request, settings, nodes, image)
+    for fact in known:
+        check_arch(fact, shape, per_node, settings)
+    for fact in known:
+        check_size(fact, shape, per_node, settings, _shared(fact.node, parts))
+    for check in (check_domain_type, check_machine, check_ramdisk):
         for fact in known:
             check(fact, shape, per_node, settings)
-    parts = _parts(request, settings, nodes)
     _judge(parts, known, per_node, settings)
     for fact in known:
-        check_room(fact, shape, per_node, settings)
+        check_room(fact, shape, per_node, settings, _shared(fact.node, parts))
     offers = {fact.node: fact for fact in known}
     guests: list[Guest] = []
     for node in nodes:
@@ -185,13 +189,18 @@ def _adapted(shape: Shape, fact: NodeFacts | None) -> Shape:
     return dataclasses.replace(shape, arch=next(iter(fact.domain_types)), domain_type=TEST_DRIVER)
 
 
-def _parts(request: Request, settings: Settings, nodes: Sequence[Node]) -> tuple[Part, ...]:
+def _parts(request: Request, settings: Settings, nodes: Sequence[Node], image: Image) -> tuple[Part, ...]:
     """The components of the job; where the site has none, nothing is imported to find that out."""
     if not settings.switched_on():
         return ()
     from nornir_torque_vm.components.planning import parts_of
 
-    return parts_of(request, settings, nodes)
+    return parts_of(request, settings, nodes, image)
+
+
+def _shared(node: str, parts: Sequence[Part]) -> int:
+    """Bytes of memory that the guests on a node share, beside their own."""
+    return sum(part.shared for part in parts if node in part.nodes)
 
 
 def _judge(parts: Sequence[Part], facts: Sequence[NodeFacts], guests: int, settings: Settings) -> None:
@@ -257,10 +266,10 @@ def _plan(
     )
 
 
-def _part(name: str, nodes: list[str], kept: dict[str, int]) -> Part:
+def _part(name: str, nodes: list[str], kept: dict[str, int], shared: int = 0) -> Part:
     from nornir_torque_vm.components.base import Kept, Part
 
-    return Part(name, tuple(nodes), Kept(**kept))
+    return Part(name, tuple(nodes), Kept(**kept), shared)
 
 
 def _extras(guest: dict[str, Any]) -> Extras | None:

@@ -9,8 +9,11 @@ from nornir_torque_vm.pinning.placement import processors_for_guests
 from nornir_torque_vm.sizes import UNITS, format_size
 
 
-def check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
-    """Refuse what the node could not hold if it were empty."""
+def check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings, shared: int) -> None:
+    """Refuse what the node could not hold if it were empty.
+
+    :param shared: bytes of memory that the guests there have together, beside their own.
+    """
     cpus, memory = processors_for_guests(fact, settings), _usable_memory(fact, settings)
     if cpus < 1 or memory < 1:
         raise SettingsError(
@@ -24,10 +27,11 @@ def check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings)
             hint=f"ask for at most vcpus={cpus}",
             node=fact.node,
         )
-    if per_node * (shape.ram + shape.ramdisk) > memory:
+    if per_node * (shape.ram + shape.ramdisk) + shared > memory:
+        keys = "ram=, vms_per_node= or unclot_shmem=" if shared else "ram= or vms_per_node="
         raise RequestError(
-            f"{_needed(shape, per_node)} is more than the {_mib(memory)} guests may use here",
-            hint="ask for less with ram= or vms_per_node=",
+            f"{_needed(shape, per_node, shared)} is more than the {_mib(memory)} guests may use here",
+            hint=f"ask for less with {keys}",
             node=fact.node,
         )
 
@@ -57,8 +61,11 @@ def check_ramdisk(fact: NodeFacts, shape: Shape, per_node: int, settings: Settin
         )
 
 
-def check_room(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
-    """Refuse for now what does not fit beside the guests that are there."""
+def check_room(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings, shared: int) -> None:
+    """Refuse for now what does not fit beside the guests that are there.
+
+    :param shared: as for :func:`check_size`.
+    """
     if fact.guests + per_node > settings.max_vms_per_node:
         raise BusyError(
             f"{fact.guests} guests are there and {per_node} more would exceed {settings.max_vms_per_node}",
@@ -66,9 +73,10 @@ def check_room(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings)
             node=fact.node,
         )
     free = _usable_memory(fact, settings) - fact.guests_memory
-    if per_node * (shape.ram + shape.ramdisk) > free:
+    if per_node * (shape.ram + shape.ramdisk) + shared > free:
         raise BusyError(
-            f"{_needed(shape, per_node)} is more than the {_mib(max(0, free))} other guests have left",
+            f"{_needed(shape, per_node, shared)} is more than the "
+            f"{_mib(max(0, free))} other guests have left",
             hint="try again when other jobs have ended",
             node=fact.node,
         )
@@ -87,9 +95,10 @@ def _usable_memory(fact: NodeFacts, settings: Settings) -> int:
     return fact.memory - settings.host_os_ram_mb * UNITS["M"]
 
 
-def _needed(shape: Shape, per_node: int) -> str:
+def _needed(shape: Shape, per_node: int, shared: int) -> str:
     disk = f" and a disk of {format_size(shape.ramdisk)} in memory" if shape.ramdisk else ""
-    return f"ram={format_size(shape.ram)}{disk}{_for_each(per_node)}"
+    beside = f" with {format_size(shared)} of shared memory" if shared else ""
+    return f"ram={format_size(shape.ram)}{disk}{_for_each(per_node)}{beside}"
 
 
 def _for_each(per_node: int) -> str:

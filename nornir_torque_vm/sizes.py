@@ -36,6 +36,15 @@ def parse_size(text: str) -> int:
     return size
 
 
+def power_of_two(size: int) -> int:
+    """Return the least power of two that is not less than ``size`` bytes (at least 1).
+
+    What guests share is a PCI device's memory, which has no other sizes (PCI Local Bus Specification 3.0,
+    6.2.5.1).
+    """
+    return 1 << (size - 1).bit_length()
+
+
 def format_size(size: int) -> str:
     """Return ``size`` bytes as a whole number of the largest fitting unit, exactly.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nornir.core.task import Result
 
     from nornir_torque_vm.config.settings import Settings
-    from nornir_torque_vm.model import Node, Plan
+    from nornir_torque_vm.model import Image, Node, Plan
     from nornir_torque_vm.request import Request
 
 GROUP = "nornir_torque_vm.components"
@@ -61,6 +61,10 @@ def _nothing(request: Request, settings: Settings) -> Kept:  # noqa: ARG001 - as
     return Kept()
 
 
+def _no_memory(request: Request, settings: Settings, image: Image) -> int:  # noqa: ARG001 - as all of them
+    return 0
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
     """One component, for the settings it was made for. What it lacks is None.
@@ -75,6 +79,8 @@ class Component:
     """Whether a job has it on one of its nodes. Pure."""
     kept: Callable[[Request, Settings], Kept] = _nothing
     """Processors that the guests of a job that has it leave to it. Pure."""
+    shared: Callable[[Request, Settings, Image], int] = _no_memory
+    """Bytes of each node's memory that the guests of a job that has it share, beside their own. Pure."""
     adjust: Callable[[Plan, Request, Settings], Plan] = _unchanged
     """Changes the plan of a job that has it, such as its guests' ``extras``. Pure."""
     look: Callable[[Any, Settings], object] | None = None
@@ -107,3 +113,5 @@ class Part:
     """Where the job has it."""
     kept: Kept = Kept()
     """What it wants of the job's share on each of them."""
+    shared: int = 0
+    """Bytes of memory that the job's guests share on each of them."""

@@ -9,17 +9,21 @@ from nornir_torque_vm.components.base import Component, Kept, Part
 from nornir_torque_vm.components.loading import load, load_all
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import BusyError
-from nornir_torque_vm.model import Node, NodeFacts, Plan
+from nornir_torque_vm.model import Image, Node, NodeFacts, Plan
 from nornir_torque_vm.request import Request
 
 
-def parts_of(request: Request, settings: Settings, nodes: Sequence[Node]) -> tuple[Part, ...]:
+def parts_of(request: Request, settings: Settings, nodes: Sequence[Node], image: Image) -> tuple[Part, ...]:
     """Which components a job has on which of its nodes.
 
     :raises SettingsError: a component that is switched on cannot be loaded.
     """
     found = ((one, _where(one, request, settings, nodes)) for one in load_all(settings))
-    return tuple(Part(one.name, names, one.kept(request, settings)) for one, names in found if names)
+    return tuple(
+        Part(one.name, names, one.kept(request, settings), one.shared(request, settings, image))
+        for one, names in found
+        if names
+    )
 
 
 def looked(conn: Any, settings: Settings) -> dict[str, object]:

@@ -23,9 +23,9 @@ from nornir_torque_vm.errors import HypervisorError, RequestError, StorageError
 from nornir_torque_vm.found import DOMAIN_PREFIX
 from nornir_torque_vm.identity import job_tag
 from nornir_torque_vm.inventory.hostdata import node_of, plan_of, settings_of
-from nornir_torque_vm.model import Guest, Node, Plan, UserFiles
+from nornir_torque_vm.model import Guest, Image, Node, Plan, UserFiles
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.sizes import format_size
+from nornir_torque_vm.sizes import format_size, power_of_two
 from nornir_torque_vm.storage import Kind, Storage
 from nornir_torque_vm.tasks.common import connection, uri_of
 from nornir_torque_vm.tasks.selection import is_of_job
@@ -41,6 +41,7 @@ def component(settings: Settings) -> Component:  # noqa: ARG001 - it has one for
     return Component(
         name=NAME,
         wanted=wanted,
+        shared=shared,
         adjust=adjust,
         start=make_shared_memory,
         verify=verify_shared_memory,
@@ -53,6 +54,14 @@ def component(settings: Settings) -> Component:  # noqa: ARG001 - it has one for
 def wanted(request: Request, settings: Settings, node: Node) -> bool:  # noqa: ARG001 - all nodes have memory
     """Whether the job asked for it, or its site gives it to those that do not say."""
     return settings.unclot_default if request.unclot is None else request.unclot
+
+
+def shared(request: Request, settings: Settings, image: Image) -> int:
+    """Bytes that the guests of a node have together; none where :func:`adjust` leaves it out."""
+    if image.distro not in settings.unclot_distros:
+        return 0
+    asked = request.unclot_shmem
+    return power_of_two(settings.unclot_shmem_default if asked is None else asked)
 
 
 def adjust(plan: Plan, request: Request, settings: Settings) -> Plan:
@@ -68,14 +77,9 @@ def adjust(plan: Plan, request: Request, settings: Settings) -> Plan:
                 hint="leave unclot away, or choose another image",
             )
         return dataclasses.replace(plan, components=tuple(p for p in plan.components if p.name != NAME))
-    size = rounded(settings.unclot_shmem_default if request.unclot_shmem is None else request.unclot_shmem)
+    size = shared(request, settings, plan.image)
     guests = (_with(guest, SharedMemory(file_name(plan, guest.node), size)) for guest in plan.guests)
     return dataclasses.replace(plan, guests=tuple(guests))
-
-
-def rounded(size: int) -> int:
-    """The least power of two that is not less: the memory of a PCI device has no other sizes."""
-    return 1 << (size - 1).bit_length()
 
 
 def file_name(plan: Plan, node: str) -> str:

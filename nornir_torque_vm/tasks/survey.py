@@ -61,6 +61,7 @@ def survey(task: Task, shape: Shape | None = None, copy: str = "") -> Result:
         memory_stats=_memory_stats(conn, node),
         guests_memory=[guest.memory for guest in guests],
         guests_ramdisk=sum(guest.ramdisk for guest in guests),
+        guests_shared=sum(dict(memory for guest in guests for memory in guest.shared).values()),
         ramdisk=storage_of(task, RAMDISK).capacity() if settings_of(host).ramdisk_dir else 0,
         copy=_copy(task, copy) if copy else "",
         held=[held for text, _ in domains if (held := read_holding(text, node=node)) is not None],

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from nornir_torque_vm.errors import RequestError
-from nornir_torque_vm.sizes import format_size
+from nornir_torque_vm.sizes import format_size, power_of_two
 from nornir_torque_vm.wrapper.directives import Header, neutralise, read_header
 from nornir_torque_vm.wrapper.getopt import CommandLine, Option, read_words, scan_words
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, Resolved, located, script_line
@@ -131,7 +131,7 @@ def need_of(resolved: Resolved, settings: Settings, *, memory: bool = True) -> N
     """
     guests, vcpus, ram = (resolved[key] for key in ("vms_per_node", "vcpus", "ram"))
     iocm = resolved["iocm_max_cores"] if resolved["iocm"] else 0
-    shared = resolved["unclot_shmem"] if resolved["unclot"] else 0
+    shared = power_of_two(resolved["unclot_shmem"]) if resolved["unclot"] else 0
     system, system_ram = settings.host_os_core_count, settings.host_os_ram_mb << 20
     reasons = [f"{_count(guests, 'guest')} of {_count(vcpus, 'processor')}"]
     reasons += [f"{format_size(ram)} of memory"] if memory else []

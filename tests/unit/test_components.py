@@ -102,7 +102,8 @@ def test_its_steps_are_phases_of_the_job(site: Site, logged: list[str]) -> None:
     )
     assert ended[-2:] == ["destroy", "notice-stop"]
     (part,) = site.history("plan.json")["components"]
-    assert part == {"name": "notice", "nodes": ["node1", "node2"], "kept": {"least": 0, "most": 0}}
+    kept = {"least": 0, "most": 0}
+    assert part == {"name": "notice", "nodes": ["node1", "node2"], "kept": kept, "shared": 0}
 
 
 def test_a_killed_start_leaves_nothing_after_the_epilogue(site: Site, logged: list[str]) -> None:

@@ -74,12 +74,6 @@ def test_guests_of_a_node_share_memory_of_their_jobs_own() -> None:
     assert plan_on(slots(0), settings=off, unclot=True).guests[0].extras is None
 
 
-@pytest.mark.parametrize(("size", "power"), [(1, 1), (MIB, MIB), (MIB + 1, 2 * MIB), (3 << 30, 4 << 30)])
-def test_sizes_are_rounded_up_to_a_power_of_two(size: int, power: int) -> None:
-    """Never down."""
-    assert unclot.rounded(size) == power
-
-
 @pytest.mark.proves("unclot_distros")
 def test_guests_that_cannot_use_it_get_none() -> None:
     """Asked for, that is the user's mistake; as the site's default it does not concern them."""

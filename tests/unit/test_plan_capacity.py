@@ -16,7 +16,7 @@ from nornir_torque_vm.errors import (
     StorageError,
     TorqueVMError,
 )
-from nornir_torque_vm.model import Image, Job, Node, NodeFacts, Owner, Plan, Shape
+from nornir_torque_vm.model import Distro, Image, Job, Node, NodeFacts, Owner, Plan, Shape
 from nornir_torque_vm.plan import make_plan, plan_from_json, plan_to_json
 from nornir_torque_vm.request import Request
 
@@ -221,6 +221,44 @@ def test_a_disk_in_memory_counts_like_the_guests_memory() -> None:
         "node n1: ram=4097M and a disk of 1G in memory is more than the 5120M other guests have left; "
         "try again when other jobs have ended"
     )
+
+
+SHARING = dataclasses.replace(
+    SITE, unclot_enabled=True, unclot_distros=(Distro.DEBIAN,), unclot_shmem_default=GiB
+)
+
+
+def test_shared_memory_counts_once_for_all_guests_of_a_node() -> None:
+    """15 GiB hold two guests of 7 GiB and the 1 GiB that they share, and no MiB more."""
+    assert plan_on(fact(), settings=SHARING, unclot=True, ram=7 * GiB, vms_per_node=2)
+    asked = {"unclot": True, "ram": 7 * GiB + MiB, "vms_per_node": 2}
+    assert refused(RequestError, fact(), settings=SHARING, **asked) == (
+        "node n1: ram=7169M for 2 guests with 1G of shared memory is more than the 15360M guests may use "
+        "here; ask for less with ram=, vms_per_node= or unclot_shmem="
+    )
+    busy = fact(guests=1, guests_memory=10 * GiB)
+    assert plan_on(busy, settings=SHARING, unclot=True, ram=4 * GiB)
+    assert refused(BusyError, busy, settings=SHARING, unclot=True, ram=4 * GiB + MiB) == (
+        "node n1: ram=4097M with 1G of shared memory is more than the 5120M other guests have left; "
+        "try again when other jobs have ended"
+    )
+
+
+def test_shared_memory_counts_as_large_as_it_is_made() -> None:
+    """A power of two; 8 GiB in place of the 5 that were asked for."""
+    assert plan_on(fact(), settings=SHARING, unclot=True, unclot_shmem=5 * GiB, ram=7 * GiB)
+    with pytest.raises(RequestError, match=r"with 8G of shared memory is more"):
+        plan_on(fact(), settings=SHARING, unclot=True, unclot_shmem=5 * GiB, ram=7 * GiB + MiB)
+
+
+def test_jobs_without_shared_memory_have_all_for_their_guests() -> None:
+    """Those that do not ask for it, and those whose guests cannot use what others get by default."""
+    assert plan_on(fact(), settings=SHARING, ram=15 * GiB)
+    usual = dataclasses.replace(SHARING, unclot_default=True)
+    assert plan_on(fact(), settings=usual, unclot=False, ram=15 * GiB)
+    with pytest.raises(RequestError, match="shared memory"):
+        plan_on(fact(), settings=usual, ram=15 * GiB)
+    assert plan_on(fact(), settings=dataclasses.replace(usual, unclot_distros=(Distro.OSV,)), ram=15 * GiB)
 
 
 @pytest.mark.proves("filesystem_type_default")

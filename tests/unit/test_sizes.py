@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nornir_torque_vm.sizes import LARGEST, UNITS, format_size, parse_size
+from nornir_torque_vm.sizes import LARGEST, UNITS, format_size, parse_size, power_of_two
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,11 @@ def test_any_text_is_a_size_or_a_sentence(text: str) -> None:
     else:
         assert UNITS["K"] <= size <= LARGEST
         assert size % 1024 == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "power"), [(1, 1), (1 << 20, 1 << 20), ((1 << 20) + 1, 2 << 20), (3 << 30, 4 << 30)]
+)
+def test_sizes_are_rounded_up_to_a_power_of_two(size: int, power: int) -> None:
+    """Never down."""
+    assert power_of_two(size) == power

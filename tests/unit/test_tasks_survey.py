@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -9,8 +10,9 @@ import libvirt
 import pytest
 from task_kit import RAM, World, first_error, libvirt_error, make_plan, result_of
 
+from nornir_torque_vm.components.devices import Extras, SharedMemory
 from nornir_torque_vm.errors import HypervisorError, HypervisorUnreachable, StorageError
-from nornir_torque_vm.inventory.build import node_inventory
+from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.tasks import boot_guest, list_guests, survey
 
@@ -32,6 +34,17 @@ def test_the_survey_counts_our_guests_and_no_others(world: World) -> None:
     after = result_of(world.run(survey, "node"), "node1")
     assert (after.guests, after.guests_memory) == (2, 2 * RAM)
     assert after.memory_free == before.memory_free - 2 * RAM
+
+
+def test_the_survey_counts_once_what_the_guests_of_a_job_share(world: World) -> None:
+    """Beside the memory of each: what all of them have is there one time."""
+    extras = Extras(shared_memory=(SharedMemory("tvm-17-a1-00000000-n0", 4 << 20),))
+    guests = tuple(dataclasses.replace(guest, extras=extras) for guest in world.plan.guests)
+    plan = dataclasses.replace(world.plan, guests=guests)
+    world.inventory = build_inventory(plan, world.settings, keys=world.keys, here="elsewhere")
+    world.run(boot_guest, "guest", probe=lambda _: True)
+    after = result_of(world.run(survey, "node"), "node1")
+    assert (after.guests, after.guests_memory) == (2, 2 * RAM + (4 << 20))
 
 
 def test_it_says_what_the_node_can_run_and_how_large_it_is(world: World) -> None:

@@ -11,6 +11,7 @@ from words_kit import EXAMPLES, options, scripts, words
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import RequestError
+from nornir_torque_vm.model import Distro
 from nornir_torque_vm.request import Request, find_in_resources
 from nornir_torque_vm.wrapper.directives import Header, read_header
 from nornir_torque_vm.wrapper.getopt import CommandLine, read_words, scan_words
@@ -162,6 +163,15 @@ def test_what_a_node_has_to_give() -> None:
     )
     plain = need_of(job("vcpus=1"), SITE, memory=False)
     assert (plain.cores, plain.why) == (1, "1 guest of 1 processor on each node")
+
+
+def test_a_node_gives_the_memory_that_its_guests_share_once() -> None:
+    """As large as it is made: a power of two."""
+    site = Settings(img_default="o.qcow2", unclot_enabled=True, host_os_ram_mb=1024)
+    asked = gather([(COMMAND_LINE, "vms_per_node=2,ram=1G,unclot=on,unclot_shmem=600M")])
+    need = need_of(resolve(asked, site, ImageFacts("o.qcow2", Distro.OSV)), site)
+    assert need.memory == 4 << 30
+    assert "1G of memory, 1G of shared memory" in need.why
 
 
 def test_what_was_raised_is_one_sentence() -> None:
