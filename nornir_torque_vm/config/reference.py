@@ -57,6 +57,8 @@ SECTIONS = {
 }
 """Class that defines settings → heading, and where they take effect. A new one needs no entry."""
 
+_KEY_NAMES = {key.name for key in KEYS}
+
 HEAD = f"""\
 # Configuration reference
 
@@ -105,17 +107,23 @@ def _setting(field: Field, proved: Mapping[str, tuple[str, ...]]) -> tuple[str, 
     default = toml_value(field.kind.dump(field.default))
     earlier = ", ".join(f"`{alias.upper()}`" for alias in field.aliases)
     words = field.kind.words
-    return f"`{field.name}`", field.help, words, f"`{default}`", earlier, _test(field, proved)
+    test = _test(proof_name(field), proved)
+    return f"`{field.name}`", field.help, words, f"`{default}`", earlier, test
 
 
 def _key(field: Field, proved: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     default = f"setting `{field.default_from}`" if field.default_from else "none"
-    return f"`{field.name}`", field.help, field.kind.words, default, _test(field, proved)
+    return f"`{field.name}`", field.help, field.kind.words, default, _test(field.name, proved)
 
 
-def _test(field: Field, proved: Mapping[str, tuple[str, ...]]) -> str:
+def proof_name(field: Field) -> str:
+    """What tests call a setting that they prove: its name alone could be meant of a key."""
+    return f"setting {field.name}" if field.name in _KEY_NAMES else field.name
+
+
+def _test(name: str, proved: Mapping[str, tuple[str, ...]]) -> str:
     """One of the tests that prove it; the nearest to a real guest."""
-    tests = sorted(proved.get(field.name, ()), key=lambda test: (test.partition("/")[0] != "lab", test))
+    tests = sorted(proved.get(name, ()), key=lambda test: (test.partition("/")[0] != "lab", test))
     return f"`{tests[0]}`" if tests else ""
 
 

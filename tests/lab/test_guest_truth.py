@@ -207,7 +207,7 @@ def test_the_clock_follows_the_sites_servers(truth: Truth) -> None:
     assert truth.facts["timesyncd"] == ["active"]
 
 
-@pytest.mark.proves("metadata", "metadata_keys", "metadata_file")
+@pytest.mark.proves("metadata", "metadata_file")
 def test_metadata_of_the_site_and_of_the_user_had_their_effect(truth: Truth) -> None:
     """The user's timezone counts before the site's, whose command ran as root."""
     assert truth.facts["timezone"] == ["JST", "/usr/share/zoneinfo/Asia/Tokyo"]

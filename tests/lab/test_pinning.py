@@ -44,7 +44,7 @@ def test_a_guest_runs_where_its_plan_says_and_nowhere_else(seen: dict[str, Any],
         assert set(cpus_of(threads)) <= set(planned)
 
 
-@pytest.mark.proves("vcpu_pinning", "vcpu_pinning_default")
+@pytest.mark.proves("vcpu_pinning")
 def test_every_virtual_processor_has_its_own(seen: dict[str, Any]) -> None:
     """The kernel says so of the two threads that QEMU runs them on, libvirt of the same two."""
     whole = seen["whole"]

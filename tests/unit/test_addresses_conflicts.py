@@ -8,9 +8,12 @@ from collections.abc import Mapping
 import pytest
 from render_kit import plan_of
 
+from nornir_torque_vm.addresses import giving
 from nornir_torque_vm.addresses.conflicts import check_planned, judged
 from nornir_torque_vm.addresses.model import StaticAddress
 from nornir_torque_vm.addresses.static import given
+from nornir_torque_vm.config.settings import Settings
+from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import AddressTaken, Blame
 from nornir_torque_vm.exitcodes import Outcome, outcome_of
 from nornir_torque_vm.model import NodeFacts, Plan
@@ -95,3 +98,20 @@ def test_another_machine_beside_a_guest() -> None:
     (entry,) = report.hosts
     assert entry.phase == "address"
     assert f"the machine with MAC address {OTHER} answers" in entry.error
+
+
+@pytest.mark.proves("check_addresses")
+def test_where_the_site_does_not_want_it_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then nobody has an address, whoever would answer."""
+    asked: list[str] = []
+
+    def who_has(bridge: str, *_: object) -> dict[str, set[str]]:
+        asked.append(bridge)
+        return {"10.89.0.9": {"02:00:00:00:00:09"}}
+
+    monkeypatch.setattr("nornir_torque_vm.addresses.arp.who_has", who_has)
+    deadline = Deadline.after(20)
+    assert giving.heard(["10.89.0.9"], "br0", Settings(check_addresses=False), deadline) == {}
+    assert asked == []
+    assert giving.heard(["10.89.0.9"], "br0", Settings(), deadline) == {"10.89.0.9": {"02:00:00:00:00:09"}}
+    assert asked == ["br0"]

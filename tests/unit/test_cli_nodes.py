@@ -79,9 +79,11 @@ def test_faults_and_nodes_that_are_out_are_told(run: Run, site: Site, server: Se
 
 @pytest.mark.proves("offline_within")
 def test_faults_that_do_not_count_any_more_are_not_told(run: Run, site: Site) -> None:
-    """The site said for how long they do."""
-    old = Fault(time.time() - site.settings.offline_within - 5, "17.head", "survey", "x")
-    FaultRecords(site.settings.history_dir).add("node2", old, 3600)
+    """The site says for how long they do."""
+    hold(site, "node2")  # a minute ago
+    assert run().code == 0
+    with site.settings_file.open("a") as file:
+        file.write("offline_within = 60\n")
     assert run().code == 4
 
 

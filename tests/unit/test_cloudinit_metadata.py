@@ -228,6 +228,7 @@ def asking(path: Path) -> Request:
     )
 
 
+@pytest.mark.proves("metadata", "metadata_keys")
 def test_the_owners_file_is_read_and_judged(tmp_path: Path, me: Owner) -> None:
     """With the owner's rights; what it may hold is the site's word."""
     path = tmp_path / "meta.yaml"

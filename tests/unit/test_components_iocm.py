@@ -113,14 +113,15 @@ def test_jobs_that_do_not_say_have_what_the_site_gives() -> None:
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ({"iocm_max_cores": 8}, "iocm_max_cores=8 is not within the site's limits, 1 to 7"),
-        ({"iocm_min_cores": 0}, "iocm_min_cores=0 is not within the site's limits, 1 to 7"),
+        ({"iocm_max_cores": 7}, "iocm_max_cores=7 is not within the site's limits, 1 to 6"),
+        ({"iocm_min_cores": 0}, "iocm_min_cores=0 is not within the site's limits, 1 to 6"),
         ({"iocm_min_cores": 6}, "iocm_min_cores=6 is more than iocm_max_cores=4"),
     ],
 )
+@pytest.mark.proves("setting iocm_min_cores", "setting iocm_max_cores")
 def test_nodes_hold_the_user_to_the_sites_limits(asked: dict[str, int], sentence: str) -> None:
     """What was checked at submission may have been written by anybody."""
-    settings = Settings(iocm_enabled=True, iocm_min_cores=1)
+    settings = Settings(iocm_enabled=True, iocm_min_cores=1, iocm_max_cores=6)
     with pytest.raises(RequestError) as error:
         component(settings).kept(Request(iocm=True, **asked), settings)  # type: ignore[arg-type]
     assert str(error.value) == sentence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -131,8 +132,10 @@ def test_old_records_go_and_young_ones_stay(site: Site) -> None:
     """History is kept for ``history_days``, counted from the last thing written."""
     site.prologue(site.call(job_id="1.head"))
     site.prologue(site.call(job_id="2.head"))
-    ago = time.time() - (site.settings.history_days + 1) * 86400
-    os.utime(Path(site.settings.history_dir, "1.head.1"), (ago, ago))
+    site.settings = dataclasses.replace(site.settings, history_days=3)
+    for name, days in (("1.head.1", 3.1), ("2.head.1", 2.9)):
+        ago = time.time() - days * 86400
+        os.utime(Path(site.settings.history_dir, name), (ago, ago))
     site.epilogue()
     assert sorted(path.name for path in Path(site.settings.history_dir).iterdir()) == [
         "17.head.1",

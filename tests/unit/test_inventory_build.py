@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import time
 
@@ -66,13 +67,14 @@ def test_roles_and_nodes_select_hosts_with_nornirs_own_filters() -> None:
 @pytest.mark.proves("max_connections_per_node")
 def test_node_and_guests_share_one_statement_of_how_libvirt_is_reached() -> None:
     """The node's own machine uses the local URI, another node the one made from its name."""
-    hosts = build_inventory(plan(), SETTINGS, here="node1.cluster").hosts
+    settings = dataclasses.replace(SETTINGS, max_connections_per_node=3)
+    hosts = build_inventory(plan(), settings, here="node1.cluster").hosts
     far = "qemu+ssh://root@node2/system"
     uris = {"node1": "qemu:///system", "j17-r1": "qemu:///system", "node2": far, "j17-r2": far}
     for name, uri in uris.items():
         options = hosts[name].get_connection_parameters("libvirt")
         assert (options.extras or {})["uri"] == hosts[name]["uri"] == uri
-        assert (options.extras or {})["max_connections"] == SETTINGS.max_connections_per_node
+        assert (options.extras or {})["max_connections"] == 3
     assert hosts["j17-r0"]["local"] is True
     assert hosts["j17-r2"]["local"] is False
 

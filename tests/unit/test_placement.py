@@ -98,6 +98,7 @@ def test_processors_of_the_host_are_not_given_out() -> None:
     assert placements(node(0, np=7), settings=settings) == [((1, 9),)]
 
 
+@pytest.mark.proves("vcpu_pinning", "vcpu_pinning_default")
 def test_without_pinning_guests_float_within_the_jobs_slots() -> None:
     """All of them over all of it, and nobody else's."""
     for guest in plan_on(node(2, 3), vcpu_pinning=False, vcpus=4, vms_per_node=2).guests:

@@ -10,7 +10,7 @@ import pytest
 
 from nornir_torque_vm.config.obsolete import REASONS
 from nornir_torque_vm.config.proofs import proofs
-from nornir_torque_vm.config.reference import reference
+from nornir_torque_vm.config.reference import proof_name, reference
 from nornir_torque_vm.config.settings import SETTINGS
 from nornir_torque_vm.keys import KEYS
 
@@ -87,7 +87,7 @@ def test_a_test_says_itself_what_it_proves(tmp_path: pathlib.Path) -> None:
 
 def test_what_a_test_proves_is_there() -> None:
     """A name that was changed in the tables has to be changed in the tests."""
-    known = {field.name for field in SETTINGS} | {key.name for key in KEYS}
+    known = {proof_name(field) for field in SETTINGS} | {key.name for key in KEYS}
     assert set(proofs(TESTS)) <= known
 
 
@@ -101,4 +101,16 @@ def test_the_proof_nearest_to_a_guest_is_named() -> None:
 def test_no_setting_and_no_key_is_without_proof() -> None:
     """A new one needs a test that looks at its effect and says so."""
     proved = proofs(TESTS)
-    assert [field.name for field in (*SETTINGS, *KEYS) if field.name not in proved] == []
+    names = [*map(proof_name, SETTINGS), *(key.name for key in KEYS)]
+    assert [name for name in names if name not in proved] == []
+
+
+def test_a_setting_with_the_name_of_a_key_has_a_proof_of_its_own() -> None:
+    """What a job asks for is something else than what a site allows."""
+    assert [name for name in map(proof_name, SETTINGS) if " " in name] == [
+        "setting iocm_min_cores", "setting iocm_max_cores",
+    ]  # fmt: skip
+    shown = reference({"iocm_max_cores": ("unit/test_a.py::test_key",),
+                       "setting iocm_max_cores": ("unit/test_a.py::test_setting",)})  # fmt: skip
+    found = [line.rpartition("::")[2] for line in shown.splitlines() if line.startswith("| `iocm_max_cores`")]
+    assert found == ["test_setting` |", "test_key` |"]
