@@ -46,14 +46,23 @@ def worker(run_dir: str, job_ids: Iterable[str]) -> str:
 
 
 def _own_processes() -> Iterator[tuple[int, list[str]]]:
-    """Process ids and command lines; of our own account alone, as others could call theirs anything."""
+    """Process ids and command lines; of our own account alone, as others could call theirs anything.
+
+    A setuid program is root's, with the words of whoever started it: that is told by the real uid.
+    """
     me = os.geteuid()
     with os.scandir("/proc") as entries:
         others = [entry for entry in entries if entry.name.isdecimal() and int(entry.name) != os.getpid()]
     for entry in others:
         try:
-            if entry.stat().st_uid == me:
+            if entry.stat().st_uid == me and _real_uid(entry.path) == me:
                 text = Path(entry.path, "cmdline").read_bytes()
                 yield int(entry.name), os.fsdecode(text).split("\0")[:-1]
         except OSError:  # it is gone
             continue
+
+
+def _real_uid(process: str) -> int:
+    """Who started a process (proc(5), ``status``); -1 when that is not told."""
+    match = re.search(rb"^Uid:\t([0-9]+)", Path(process, "status").read_bytes(), re.MULTILINE)
+    return int(match[1]) if match else -1

@@ -564,17 +564,37 @@ class TestWitness:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Any user could call a process like a hook, and keep a job's leftovers for ever."""
-        argv = ["/bin/sh", "-c", "read wait; :", "mom_priv/epilogue.vm", "17.head"]
-        with subprocess.Popen(argv, stdin=subprocess.PIPE) as child:
+        argv = ["/bin/sh", "-c", "echo; read wait; :", "mom_priv/epilogue.vm", "17.head"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()  # it has its words only a moment after it was started
             assert worker(str(tmp_path), ["17.head"]) == f"process {child.pid} is a hook of it"
             monkeypatch.setattr(os, "geteuid", lambda: 4711)
             assert worker(str(tmp_path), ["17.head"]) == ""
             child.communicate(b"\n")
 
+    @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+    def test_a_setuid_program_that_a_user_started_does_not_count(self, tmp_path: Path) -> None:
+        """It is root's, and its words are the user's."""
+        with subprocess.Popen(
+            ["mom_priv/epilogue.vm", "-", "17.head"], executable="/bin/cat", stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.setresuid(65534, 0, 0),
+        ) as child:  # fmt: skip
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            child.stdout.readline()
+            assert Path(f"/proc/{child.pid}").stat().st_uid == 0
+            assert worker(str(tmp_path), ["17.head"]) == ""
+            child.communicate(b"")
+
     def test_an_epilogues_watchman_does_not_count(self, tmp_path: Path) -> None:
         """The safety net waits for the same end that we know of already."""
-        argv = ["/bin/sh", "-c", "read wait; :", "nornir_torque_vm.safetynet", "17.head"]
-        with subprocess.Popen(argv, stdin=subprocess.PIPE) as child:
+        argv = ["/bin/sh", "-c", "echo; read wait; :", "nornir_torque_vm.safetynet", "17.head"]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
             assert worker(str(tmp_path), ["17.head"]) == ""
             child.communicate(b"\n")
 
@@ -627,9 +647,10 @@ class TestCommand:
     ) -> None:
         """Unless it is said."""
         node.leave()
+        node.settings = dataclasses.replace(node.settings, reap_grace=4711.0)
         code, out, _ = run()
         assert code == 0
-        assert "seen for 0 of 600 s" in out
+        assert "seen for 0 of 4711 s" in out
 
     def test_programs_get_every_thing(self, node: Node, run: Callable[..., tuple[int, str, str]]) -> None:
         """By kind and name."""
