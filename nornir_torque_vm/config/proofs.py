@@ -1,8 +1,8 @@
 """Which test proves that a setting or a ``-vm`` key has its effect, read from the tests' sources.
 
-A test says so itself: ``@pytest.mark.proves("vcpus", "vcpus_default")``; of a setting that has a key's name
-it says ``"setting iocm_max_cores"``. Nothing is imported: the sources are read as the syntax trees they are, so
-that the reference can be written where no test could run.
+A test says so itself: ``@pytest.mark.proves("vcpus", "vcpus_default")``, and ``"setting iocm_max_cores"``
+of a setting that has the name of a key. Nothing is imported: the sources are read as the syntax trees they
+are, so that the reference can be written where no test could run.
 """
 
 from __future__ import annotations

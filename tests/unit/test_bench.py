@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 import sys
 import time
@@ -163,3 +164,18 @@ def test_hooks_are_measured_with_what_a_mom_says(tmp_path: Path) -> None:
     """The resource list, in which the request is, stands at another place for an epilogue."""
     assert hooks.words(tmp_path, "prologue.vm", ",other=vm1")[5] == "nodes=2:ppn=4,other=vm1"
     assert hooks.words(tmp_path, "epilogue.parallel")[6] == "nodes=2:ppn=4"
+
+
+def test_every_benchmark_is_documented_and_says_itself_how_it_is_run() -> None:
+    """The page names each program; those that need no TORQUE are part of ``make bench``."""
+    folder = Path(__file__).parents[2]
+    page = (folder / "docs/benchmarks.md").read_text()
+    everything = (folder / "bench/__main__.py").read_text()
+    programs = [
+        path for path in (folder / "bench").glob("[a-z]*.py") if "\n    main(run)\n" in path.read_text()
+    ]
+    assert len(programs) >= 8
+    for path in programs:
+        assert f"python -m bench.{path.stem}``" in path.read_text()
+        assert re.search(rf"bench\.{path.stem}\b", page)
+        assert path.stem == "boot_torque" or f"{path.stem}." in everything
