@@ -1,9 +1,13 @@
-"""Which operating system family an image has, when several may tell."""
+"""Which operating system family an image has, when several may tell, and whether jobs may boot it."""
 
 from __future__ import annotations
 
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Distro
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nornir_torque_vm.config.settings import Settings
 
 
 def settle_distro(
@@ -27,3 +31,12 @@ def settle_distro(
     if told:
         return told, teller
     return default, "setting distro_default"
+
+
+def check_family(distro: Distro, settings: Settings) -> None:
+    """Refuse an image of a family that the site has no guests of.
+
+    :raises RequestError: it is one.
+    """
+    if distro is Distro.OSV and not settings.allow_osv:
+        raise RequestError("this site runs no guests of OSv", hint="choose another image, or ask the site")

@@ -15,7 +15,7 @@ import stat
 
 from nornir_torque_vm.baseimages.check import CONVERT, QCOW2, examine
 from nornir_torque_vm.catalogue import Entry, read_catalogue
-from nornir_torque_vm.choose import settle_distro
+from nornir_torque_vm.choose import check_family, settle_distro
 from nornir_torque_vm.config.fields import nearest, show
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
@@ -44,7 +44,8 @@ _FAMILIES = {
 def image_for(request: Request, settings: Settings) -> Image:
     """Return the image a job boots from: the one it asks for, else the site's default.
 
-    :raises RequestError: neither exists, or the key ``distro`` contradicts the image.
+    :raises RequestError: neither exists, the key ``distro`` contradicts the image, or the site has no
+        guests of its family.
     :raises ImageError: as :func:`open_image`; a bad default image or catalogue is the site's fault.
     """
     name = request.img or settings.img_default
@@ -57,8 +58,7 @@ def image_for(request: Request, settings: Settings) -> Image:
             error.blame = Blame.SITE
         raise
     distro, _teller = family_of(name, request, settings)
-    if distro is Distro.OSV and not settings.allow_osv:
-        raise RequestError("this site runs no guests of OSv", hint="choose another image, or ask the site")
+    check_family(distro, settings)
     return dataclasses.replace(image, distro=distro)
 
 

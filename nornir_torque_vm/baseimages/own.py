@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 
 from nornir_torque_vm.baseimages.check import check_allowed, examine_own
-from nornir_torque_vm.choose import settle_distro
+from nornir_torque_vm.choose import check_family, settle_distro
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
@@ -55,6 +55,7 @@ def job_image(request: Request, settings: Settings, owner: Owner, deadline: Dead
     header = examine_own(data, size, f"image {show(path)}")
     name = path.rpartition("/")[2]
     distro, _ = settle_distro(request.distro, None, distro_of(name), settings.distro_default)
+    check_family(distro, settings)
     return Image(name, path, virtual_size=header.virtual_size, distro=distro, own=True)
 
 

@@ -9,7 +9,7 @@ import os
 
 from nornir_torque_vm.baseimages.check import check_allowed, examine_own
 from nornir_torque_vm.catalogue import Entry, read_catalogue
-from nornir_torque_vm.choose import settle_distro
+from nornir_torque_vm.choose import check_family, settle_distro
 from nornir_torque_vm.errors import Blame, ImageError, RequestError
 from nornir_torque_vm.images import distro_of, open_image
 from nornir_torque_vm.qcow2 import HEADER_BYTES
@@ -34,7 +34,8 @@ def look_at_image(asked: Values, settings: Settings) -> ImageFacts:
     """Return what is known of the image a job will boot, once it is found fit.
 
     :param asked: what the job asks for, with an absolute path if ``img`` is one.
-    :raises RequestError: no image, one the site does not allow, or one that ``distro`` contradicts.
+    :raises RequestError: no image, one that the site does not allow, by its place or its family, or one that
+        ``distro`` contradicts.
     :raises ImageError: it cannot be used; the site's fault if the default or the pool itself cannot.
     """
     name, origin = asked.get("img", (settings.img_default, "setting img_default"))
@@ -51,11 +52,15 @@ def look_at_image(asked: Values, settings: Settings) -> ImageFacts:
         elif origin != COMMAND_LINE:
             error.what = f"{origin}: {error.what}"
         raise
-    key, origin = asked.get("distro", (None, COMMAND_LINE))
+    key, origin = asked.get("distro", (None, origin))
     told = distro_of(name.rpartition("/")[2])
     try:
         distro, teller = settle_distro(key, entry.distro, told, settings.distro_default)
+        check_family(distro, settings)
     except RequestError as error:
+        if not key and "img" not in asked:
+            error.blame = Blame.SITE
+            raise
         raise located(error, origin) from None
     return ImageFacts(name, distro, _ORIGINS.get(teller, teller), entry.arch)
 

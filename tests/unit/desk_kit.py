@@ -41,7 +41,7 @@ class Desk(SubmitHost):
     """
 
     def __init__(self, folder: Path, **settings: Any) -> None:
-        super().__init__(folder, **settings)
+        super().__init__(folder, **{"allow_osv": True, **settings})
         self.home, self.tmp = folder / "home", folder / "tmp"
         for directory in (self.home, self.tmp):
             directory.mkdir()

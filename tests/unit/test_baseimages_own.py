@@ -53,6 +53,15 @@ def test_an_image_of_the_owner_is_known_by_its_header(own: Path) -> None:
 
 
 @root
+def test_whether_guests_may_be_osv_is_the_sites_word_here_too(own: Path) -> None:
+    """As for images of the pool."""
+    other = own.rename(own.with_name("my-osv.qcow2"))
+    with pytest.raises(RequestError, match=r"^this site runs no guests of OSv; choose another image"):
+        image(other)
+    assert image(other, dataclasses.replace(SITE, allow_osv=True)).distro is Distro.OSV
+
+
+@root
 def test_what_the_owner_may_not_read_is_not_looked_at(own: Path, tmp_path: Path) -> None:
     """Whoever names it: by its path, or by a link of the owner's."""
     os.chown(own, 0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, ImageFacts, gather
 
 ALLOWED: dict[str, Any] = {"allow_user_images": True, "user_image_bridge": "br0"}
 """Settings of a site that lets users bring images."""
+NO_OSV = "this site runs no guests of OSv; choose another image, or ask the site"
 
 
 @pytest.fixture
@@ -161,7 +163,7 @@ def test_an_image_is_looked_at(work: Path) -> None:
     (work.parent / "pool/catalogue.json").write_text(
         '{"plain.qcow2": {"distro": "osv", "arch": "aarch64"}, "debian.qcow2": {}}'
     )
-    assert looked(work, "img=plain.qcow2") == ImageFacts(
+    assert looked(work, "img=plain.qcow2", allow_osv=True) == ImageFacts(
         "plain.qcow2", Distro.OSV, "image catalogue", "aarch64"
     )
 
@@ -194,6 +196,10 @@ def test_an_image_is_looked_at(work: Path) -> None:
             {},
             "script line 2: distro=osv contradicts the image, which is debian",
         ),
+        ("img=osv.qcow2", {}, f"script line 2: {NO_OSV}"),
+        ("img=plain.qcow2,distro=osv", {}, f"script line 2: {NO_OSV}"),
+        ("distro=osv", {"img_default": "plain.qcow2"}, f"script line 2: {NO_OSV}"),
+        ("img=./osv.qcow2", ALLOWED, f"script line 2: {NO_OSV}"),
     ],
 )
 def test_an_image_that_cannot_be_booted_is_the_users(
@@ -202,6 +208,8 @@ def test_an_image_that_cannot_be_booted_is_the_users(
     """He named it, or none."""
     (work / "mine.qcow2").write_bytes(image_bytes())
     (work / "raw").write_bytes(b"raw")
+    for folder in (work, work.parent / "pool"):
+        (folder / "osv.qcow2").write_bytes(image_bytes())
     (work / "builds").write_bytes(image_bytes(backing=b"/etc/shadow"))
     with pytest.raises(TorqueVMError) as raised:
         looked(work, text, "script line 2", **settings)
@@ -230,6 +238,16 @@ def test_a_missing_pool_or_default_is_the_sites(work: Path) -> None:
     with pytest.raises(ImageError) as raised:
         looked(work, "vcpus=1", img_default="gone.qcow2")
     assert raised.value.blame is Blame.SITE
+
+
+@pytest.mark.proves("allow_osv")
+def test_a_default_that_the_site_does_not_allow_is_the_sites(work: Path) -> None:
+    """Nobody asked for such guests; with its word there are some."""
+    with pytest.raises(RequestError, match=f"^{re.escape(NO_OSV)}$") as raised:
+        looked(work, "vcpus=1", img_default="plain.qcow2", distro_default=Distro.OSV)
+    assert raised.value.blame is Blame.SITE
+    site: dict[str, Any] = {"img_default": "plain.qcow2", "distro_default": Distro.OSV, "allow_osv": True}
+    assert looked(work, "vcpus=1", **site).distro is Distro.OSV
 
 
 def test_images_are_listed(work: Path) -> None:

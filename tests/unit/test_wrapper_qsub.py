@@ -134,6 +134,18 @@ def test_a_bad_switch_concerns_jobs_with_guests_only(host: SubmitHost) -> None:
     assert "DISABLE_MIKELANGELO_HPC_STACK is '1' but must be true or false" in done.err
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--explain"]])
+def test_guests_of_osv_are_refused_before_they_wait_in_a_queue(host: SubmitHost, more: list[str]) -> None:
+    """Where the site allows none; one sentence."""
+    (host.pool / "osv.qcow2").write_bytes((host.pool / "debian.qcow2").read_bytes())
+    words = [*more, "-vm", "img=osv.qcow2", "job.sh"]
+    done = host.run(*words)
+    assert (done.code, done.out, done.recorded) == (2, "", None)
+    assert done.err == "torque-vm: this site runs no guests of OSv; choose another image, or ask the site\n"
+    host.set(allow_osv=True)
+    assert host.run(*words).code == 0
+
+
 @pytest.mark.proves("disable_mikelangelo_hpc_stack")
 def test_the_setting_switches_it_off(host: SubmitHost) -> None:
     """And nobody's environment switches it on again."""

@@ -171,6 +171,13 @@ def test_a_mistake_is_one_line_and_nothing_is_submitted(
     assert host.submit(script, *words, "job.sh").refusal.startswith(sentence)
 
 
+def test_guests_that_the_site_does_not_allow_are_refused(host: FilterHost) -> None:
+    """Where a plain qsub submits them."""
+    (host.pool / "osv.qcow2").write_bytes((host.pool / "debian.qcow2").read_bytes())
+    refusal = host.submit(lines("-vm img=osv.qcow2"), "job.sh").refusal
+    assert refusal.startswith("script line 2: this site runs no guests of OSv; choose another image")
+
+
 def test_hosts_that_are_switched_off_refuse_guests_only(host: FilterHost) -> None:
     """Jobs without guests are none of our business."""
     host.set(disabled_hosts_list="*")
