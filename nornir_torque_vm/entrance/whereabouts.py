@@ -7,6 +7,7 @@ the key of the administrator. Whoever is elsewhere goes to the first node by his
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,8 +17,9 @@ from typing import NamedTuple
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.entrance.target import Target, full_id
-from nornir_torque_vm.errors import InventoryError, StateError
-from nornir_torque_vm.nodefile import parse_exec_host
+from nornir_torque_vm.errors import DeadlineExceeded, InventoryError, RequestError, StateError
+from nornir_torque_vm.identity import job_slug
+from nornir_torque_vm.nodefile import parse_exec_host, valid_host
 from nornir_torque_vm.reap.qstat import COMPLETED, Qstat
 from nornir_torque_vm.runstate.handover import HANDOVERS, HandOver, read_handover
 from nornir_torque_vm.runstate.jobstate import JOBS, JobState
@@ -95,12 +97,48 @@ def handed_over(settings: Settings, job_id: str) -> HandOver:
 
     :raises TorqueVMError: there is none, or not for the caller.
     """
-    if os.geteuid() != 0:
-        return read_handover(settings.run_dir, job_id)
+    return read_handover(settings.run_dir, job_id) if os.geteuid() != 0 else for_root(settings, job_id)
+
+
+def for_root(settings: Settings, job_id: str) -> HandOver:
+    """What root may rely on: on the job's first node its own files, elsewhere a hand-over that was looked at.
+
+    For that is a file of the job's owner, who can write anything into it.
+
+    :raises TorqueVMError: there is none, or it was changed; a refusal.
+    """
     text = _handover_text(settings, job_id)
     if text is None:
         raise StateError("its guests are not ready yet", hint="torque-vm job tells how far it is", job=job_id)
-    return HandOver.from_json(text)
+    state = JobState.find(settings.run_dir, job_id)
+    plan, keys = (None, None) if state is None else (state.plan(), state.keys())
+    addresses = {} if state is None else state.addresses()
+    if plan is not None and keys is not None and addresses:
+        return HandOver.of(plan, keys, addresses)
+    try:
+        handover = HandOver.from_json(text)
+    except (RequestError, StateError, DeadlineExceeded) as refusal:
+        shown = "".join(char if char.isprintable() else "?" for char in str(refusal))
+        raise type(refusal)(shown) from None
+    if not _is_sound(handover, job_id):
+        raise StateError(
+            "its hand-over is not what was left here",
+            hint="its owner can write it: go to the job's first node",
+            job=job_id,
+        )
+    return handover
+
+
+def _is_sound(handover: HandOver, job_id: str) -> bool:
+    """Whether what becomes part of paths, names and messages has the form it had."""
+    tag = re.compile(rf"tvm-{re.escape(job_slug(job_id))}-a[0-9]+-[0-9a-f]{{8}}")
+    names = [*(guest.node for guest in handover.guests), *(name for name, _ in handover.nodes)]
+    return (
+        handover.job_id == job_id
+        and isinstance(handover.tag, str)
+        and tag.fullmatch(handover.tag) is not None
+        and all(isinstance(name, str) and valid_host(name) for name in names)
+    )
 
 
 def opened(settings: Settings, job_id: str) -> HandOver:

@@ -138,7 +138,7 @@ class HandOver(NamedTuple):
             return cls(**raw, guests=guests, nodes=nodes)
         except RequestError:  # it is a ValueError too
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise StateError(
                 f"the hand-over cannot be read ({type(error).__name__})", hint="submit the job again"
             ) from error

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.errors import StateError
+from nornir_torque_vm.errors import DeadlineExceeded, RequestError, StateError
 from nornir_torque_vm.guestscripts.script import GuestScript, scripts_from_json, scripts_to_json
 from nornir_torque_vm.identity import job_slug, job_tag
 from nornir_torque_vm.model import Job, JobKeys, KeyPair, Owner, Plan
@@ -164,7 +164,7 @@ class JobState:
         """Whether a hand-over is this attempt's; one that cannot be read is of no use to anybody."""
         try:
             return text is not None and HandOver.from_json(text).tag == self.tag
-        except StateError:
+        except (StateError, RequestError, DeadlineExceeded):  # a refusal is raised
             return True
 
     @contextlib.contextmanager

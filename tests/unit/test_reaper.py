@@ -578,7 +578,7 @@ class TestWitness:
         """It is root's, and its words are the user's."""
         with subprocess.Popen(
             ["mom_priv/epilogue.vm", "-", "17.head"], executable="/bin/cat", stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.setresuid(65534, 0, 0),
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.setresuid(65534, 0, 0),  # noqa: PLW1509 - no thread of ours
         ) as child:  # fmt: skip
             assert child.stdin is not None
             assert child.stdout is not None
