@@ -57,6 +57,8 @@ class FoundGuest(GuestRecord):
     """Name and bytes of memory that it has together with the other guests of its job there."""
     static: StaticAddress | None = None
     """The address it was given; None when it asked a DHCP server."""
+    bridge: str = ""
+    """The bridge that its card is on; empty when libvirt does not tell."""
 
 
 def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
@@ -70,6 +72,7 @@ def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
     if record is None:
         return None
     mac = root.find("devices/interface/mac")
+    source = root.find("devices/interface/source")
     machine = root.find("os/type")
     return FoundGuest(
         **{field.name: getattr(record, field.name) for field in dataclasses.fields(record)},
@@ -87,6 +90,7 @@ def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
             (memory.get("name", ""), size_of(memory.find("size"))) for memory in root.findall("devices/shmem")
         ),
         static=_static(root),
+        bridge="" if source is None else source.get("bridge", ""),
     )
 
 

@@ -39,6 +39,8 @@ class Found:
     stamp: tuple[int, ...] = ()
     mac: str = ""
     """Of a domain that has, or may have, a lease."""
+    bridge: str = ""
+    """That this one's card is on; empty when nobody says."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,9 +66,12 @@ class Leftovers:
         return sorted({match[0] for match in starts if match})
 
     @property
-    def macs(self) -> list[str]:
-        """MAC addresses of the domains that have, or may have, leases."""
-        return sorted({thing.mac for thing in self.things} - {""})
+    def macs(self) -> dict[str, list[str]]:
+        """Bridge → MAC addresses of the domains on it that have, or may have, leases."""
+        found: dict[str, list[str]] = {}
+        for bridge, mac in sorted({(thing.bridge, thing.mac) for thing in self.things if thing.mac}):
+            found.setdefault(bridge, []).append(mac)
+        return found
 
     @property
     def tags(self) -> list[str]:
@@ -93,7 +98,9 @@ def find_on_node(task: Task) -> Result:
         with contextlib.suppress(InventoryError):
             if match and match[1] == job_slug(guest.job_id):
                 mac = guest.mac if guest.static is None else ""
-                found.append(Found("domain", guest.domain, match[1], guest.job_id, mac=mac))
+                found.append(
+                    Found("domain", guest.domain, match[1], guest.job_id, mac=mac, bridge=guest.bridge)
+                )
     names = {name for storage in all_storages(task) for name in storage.names(DOMAIN_PREFIX)}
     starts = ((name, _DOMAIN.match(name)) for name in sorted(names))
     found += [Found("volume", name, match[1]) for name, match in starts if match]

@@ -257,7 +257,8 @@ class Reaper:
                 )
                 if not report.ok:
                     return Case(left, Fate.FAILED, "; ".join(report.sentences()), int(cli_exit(report)))
-        release_leases(dict.fromkeys(left.macs, ""), self.settings, self.deadline)
+        for bridge, macs in left.macs.items():
+            release_leases(dict.fromkeys(macs, ""), self.settings, self.deadline, bridge)
         for job_id in job_ids:
             JobState.forget(self.settings.run_dir, job_id)
         return Case(left, Fate.REMOVED, verdict.reason)

@@ -36,7 +36,7 @@ def test_what_we_wrote_into_a_domain_is_what_we_find() -> None:
     assert found() == FoundGuest(
         job_id="17.head", server="head", attempt=2, owner="alice", nonce="0badcafe", rank=1, guest="j17-r1",
         node="node1", domain=GUEST.domain, uuid=GUEST.uuid, mac=GUEST.mac, state="running", vcpus=2,
-        memory=192 << 20, arch="x86_64", domain_type="qemu",
+        memory=192 << 20, arch="x86_64", domain_type="qemu", bridge="br0",
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import configparser
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -79,7 +80,7 @@ class Node:
     def leave(self, job: Job = JOB, *, domains: bool = True) -> None:
         """Leave everything that a killed prologue can leave: guests, files, keys, marker, hand-over."""
         plan = make_plan(1, 2, job)
-        world = World(self.folder, plan)
+        world = World(self.folder, plan, bridge=self.settings.bridge)
         world.settings = self.settings
         assert not world.run(boot_guest, "guest", probe=lambda _: True).failed
         state = JobState(self.run_dir, job)
@@ -132,6 +133,29 @@ class TestOver:
         case = node.reap()["17.head"]
         assert (case.fate, case.reason) == (Fate.REMOVED, "the server knows no such job")
         assert node.left() == []
+
+    def test_leases_go_with_the_guests_on_the_bridge_that_these_were_on(
+        self, node: Node, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It need not be the one that the settings name, as for guests of users' own images."""
+        given: dict[str, list[str]] = {}
+        monkeypatch.setattr(
+            reaper_module, "release_leases", lambda macs, *words: given.setdefault(words[-1], []).extend(macs)
+        )
+        usual = node.settings
+        node.settings = dataclasses.replace(usual, bridge="br-user")
+        node.leave()
+        node.settings = usual
+        node.leave(OTHER)
+        domains = node.world.connect().listAllDomains()
+        macs = {one.name()[:7]: set[str]() for one in domains}
+        for one in domains:
+            macs[one.name()[:7]] |= set(re.findall("mac address=.(.{17}).", one.XMLDesc(0)))
+        assert all(case.fate is Fate.REMOVED for case in node.reap().values())
+        assert {bridge: set(found) for bridge, found in given.items()} == {
+            "br-user": macs["tvm-17-"], usual.bridge: macs["tvm-18-"],
+        }  # fmt: skip
+        assert [len(found) for found in given.values()] == [2, 2]
 
     def test_a_self_test_that_was_killed_is_over(self, node: Node) -> None:
         """No server can say so; this host has no process of it."""
