@@ -8,10 +8,12 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from nornir_torque_vm.baseimages.own import not_opened
+from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.connections.libvirt import map_error
 from nornir_torque_vm.connections.virconnect import is_test
+from nornir_torque_vm.datadisk.beyond import QUESTION, check_opened
 from nornir_torque_vm.deadline import current
-from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, HypervisorUnreachable
+from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, HypervisorUnreachable, ImageError
 from nornir_torque_vm.inventory.hostdata import guest_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest
 from nornir_torque_vm.render.domain import FILES, domain_xml
@@ -22,6 +24,8 @@ CONNECTION_NAME = LIBVIRT
 
 _DEFINE_VALIDATE = 1
 """``VIR_DOMAIN_DEFINE_VALIDATE``: the same for a domain that is defined first."""
+_PAUSED = 1
+"""``VIR_DOMAIN_START_PAUSED``: the emulator is there, and its guest does nothing yet."""
 _START_VALIDATE = 16
 """``VIR_DOMAIN_START_VALIDATE``: libvirt checks the XML against its schema, and so refuses what an old
 libvirt would otherwise ignore."""
@@ -43,7 +47,8 @@ def start_guest(task: Task, dry_run: bool | None = None) -> Result:
 
     Raises:
         HypervisorError: libvirt refuses, or another domain has the name
-        ImageError: the image is the user's own, who may not read it on this node
+        ImageError: the image is the user's own, who may not read it on this node; or the user's disk leads to
+            another file
         StorageError: the file system of the user's own image does not answer
         DeadlineExceeded: the time is up; nothing was started
     """
@@ -104,11 +109,33 @@ def _create_with(task: Task, conn: Any, xml: str, disk: int) -> Any:
                 "libvirt here cannot give a guest an open file", hint="it takes 9.0 or later", **where(task)
             )
         domain.FDAssociate(FILES, [disk], 0)
-        domain.create()
+        domain.createWithFlags(_PAUSED)
+        try:
+            _look_beyond(task, domain)
+            domain.resume()
+        except BaseException:
+            with contextlib.suppress(libvirtError):
+                domain.destroy()
+            raise
     finally:
         with contextlib.suppress(libvirtError):  # a running one goes on without: it is transient then
             domain.undefine()
     return domain
+
+
+def _look_beyond(task: Task, domain: Any) -> None:
+    """Make sure that the emulator has nothing open but what libvirt told it to.
+
+    :raises ImageError: the header of the user's disk led it elsewhere.
+    :raises HypervisorError: it does not say.
+    """
+    from libvirt_qemu import qemuMonitorCommand
+
+    disk = plan_of(task.host).disk
+    try:
+        check_opened(qemuMonitorCommand(domain, QUESTION, 0), f"disk {show(disk.path if disk else '')}")
+    except (ImageError, HypervisorError) as error:
+        raise type(error)(error.what, hint=error.hint, **where(task)) from error
 
 
 def _runs_already(conn: Any, guest: Guest) -> bool:

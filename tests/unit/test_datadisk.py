@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import libvirt
+import libvirt_qemu
 import pytest
 from hook_kit import JOB, Site, site
 from nornir.core.task import Result, Task
@@ -21,6 +23,7 @@ from nornir_torque_vm import tasks
 from nornir_torque_vm.accounts import caller, owner_named
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.command import CommandResult
+from nornir_torque_vm.datadisk.beyond import check_opened
 from nornir_torque_vm.datadisk.lock import take
 from nornir_torque_vm.datadisk.opening import opened_disk
 from nornir_torque_vm.deadline import Deadline
@@ -243,21 +246,35 @@ def test_the_first_guest_alone_gets_it_as_an_open_file() -> None:
     assert [child.tag for child in disk if child.tag == "backingStore"] == ["backingStore"]
 
 
+NODES = [
+    {"node-name": "libvirt-1-format", "drv": "qcow2", "file": "/dev/fdset/2"},
+    {"node-name": "libvirt-1-storage", "drv": "file", "file": "/dev/fdset/2"},
+]
+"""As QEMU 7.2 tells them."""
+
+
 class Defined:
     """A domain that notes what is done to it."""
 
     def __init__(self, notes: list[str], *, refuses: bool = False) -> None:
         self.notes, self.refuses = notes, refuses
+        self.block_nodes = NODES
 
     def FDAssociate(self, name: str, fds: list[int], _flags: int) -> None:  # noqa: N802 - libvirt's name
         self.notes.append(f"{name} {fds}")
 
-    def create(self) -> None:
-        self.notes.append("create")
+    def createWithFlags(self, flags: int) -> None:  # noqa: N802
+        self.notes.append("create" if flags == libvirt.VIR_DOMAIN_START_PAUSED else "run")
         if self.refuses:
             error: Any = libvirt.libvirtError("no")
             error.err = (1, 10, "no", 2, None, None, None, -1, -1)
             raise error
+
+    def resume(self) -> None:
+        self.notes.append("resume")
+
+    def destroy(self) -> None:
+        self.notes.append("destroy")
 
     def undefine(self) -> None:
         self.notes.append("undefine")
@@ -266,6 +283,18 @@ class Defined:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path, with_disk(make_plan(1, 2)))
+
+
+@pytest.fixture(autouse=True)
+def emulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers for the emulator of a :class:`Defined`."""
+
+    def asked(domain: Defined, question: str, _flags: int) -> str:
+        assert json.loads(question)["execute"] == "query-named-block-nodes"
+        domain.notes.append("ask")
+        return json.dumps({"return": domain.block_nodes, "id": "libvirt-386"})
+
+    monkeypatch.setattr(libvirt_qemu, "qemuMonitorCommand", asked)
 
 
 def start(world: World, domain: Any) -> Any:
@@ -282,7 +311,28 @@ def test_a_guest_with_a_disk_is_defined_for_a_moment_only(world: World) -> None:
     """Transient like all others when it runs."""
     notes: list[str] = []
     assert not start(world, Defined(notes)).failed
-    assert notes == ["data [99]", "create", "undefine"]
+    assert notes == ["data [99]", "create", "ask", "resume", "undefine"]
+
+
+def test_a_disk_whose_header_was_changed_leads_the_emulator_nowhere(world: World) -> None:
+    """Its owner can do so after our look at it: the emulator has other rights than the owner."""
+    notes: list[str] = []
+    domain = Defined(notes)
+    domain.block_nodes = [*NODES, {"node-name": "#block090", "drv": "file", "file": "/etc/\x1bshadow"}]
+    error = first_error(start(world, domain), "j17-r0")
+    assert isinstance(error, ImageError)
+    assert str(error) == (
+        "node node1, guest j17-r0: disk '/home/a & b/data.img' keeps its data in another file "
+        "('/etc/\\x1bshadow'); make it self-contained: qemu-img convert -O qcow2 OLD NEW"
+    )
+    assert notes == ["data [99]", "create", "ask", "destroy", "undefine"]
+
+
+@pytest.mark.parametrize("answer", ["", "[]", '{"error": {}}', '{"return": [{}]}', '{"return": 1}'])
+def test_an_emulator_that_does_not_say_what_it_has_open_is_not_trusted(answer: str) -> None:
+    """Whatever the reason."""
+    with pytest.raises(HypervisorError, match="does not say which files it has"):
+        check_opened(answer, "disk")
 
 
 def test_a_guest_that_cannot_be_started_is_not_left_defined(world: World) -> None:
