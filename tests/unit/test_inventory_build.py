@@ -64,13 +64,15 @@ def test_roles_and_nodes_select_hosts_with_nornirs_own_filters() -> None:
     }
 
 
-@pytest.mark.proves("max_connections_per_node")
+@pytest.mark.proves("max_connections_per_node", "local_uri", "node_uri")
 def test_node_and_guests_share_one_statement_of_how_libvirt_is_reached() -> None:
     """The node's own machine uses the local URI, another node the one made from its name."""
-    settings = dataclasses.replace(SETTINGS, max_connections_per_node=3)
+    near, far = "qemu+unix:///system", "qemu+tls://node2/system"
+    settings = dataclasses.replace(
+        SETTINGS, max_connections_per_node=3, local_uri=near, node_uri="qemu+tls://{node}/system"
+    )
     hosts = build_inventory(plan(), settings, here="node1.cluster").hosts
-    far = "qemu+ssh://root@node2/system"
-    uris = {"node1": "qemu:///system", "j17-r1": "qemu:///system", "node2": far, "j17-r2": far}
+    uris = {"node1": near, "j17-r1": near, "node2": far, "j17-r2": far}
     for name, uri in uris.items():
         options = hosts[name].get_connection_parameters("libvirt")
         assert (options.extras or {})["uri"] == hosts[name]["uri"] == uri
