@@ -58,16 +58,20 @@ def run(way: Way, command: str, *, terminal: bool, where: str, env: dict[str, st
 
 
 def noted(command: str, note: str, *, terminal: bool) -> str:
-    """Shell text that runs ``command``, and notes what the near end has to know; for any login shell."""
+    """Shell text that runs ``command``, and notes what the near end has to know; for any login shell.
+
+    The notes' names stand among our words, for everybody there to read; so nothing that is in their place
+    already is written to (``set -C``), and without the first one nothing is run.
+    """
     ran = f"sh -c {shlex.quote(command)}"
     if not terminal:
         # A session of its own, which signals can be sent to: not every sshd makes one. The subshell becomes
         # it; only /proc tells a subshell its number.
-        told = f"read -r pid rest </proc/self/stat; (umask 077; echo $pid >{note}.pid)"
-        ran = f"({told}; exec setsid {ran})"
+        told = f"read -r pid rest </proc/self/stat; (umask 077; set -C; echo $pid >{note}.pid)"
+        ran = f"({told} && exec setsid {ran})"
     script = (
         f"trap : INT QUIT TERM HUP; {ran}; s=$?; rm -f {note}.pid; "
-        f"[ $s != {SSH_FAILED} ] || (umask 077; echo $s >{note}.255); exit $s"
+        f"[ $s != {SSH_FAILED} ] || (umask 077; set -C; echo $s >{note}.255); exit $s"
     )
     return f"exec sh -c {shlex.quote(script)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -140,6 +141,27 @@ def test_a_command_has_the_usual_umask_and_leaves_no_note(tmp_path: Path) -> Non
     assert (tmp_path / "umask").read_text() == shell
     assert (tmp_path / "traps").read_text() == ""
     assert {path.name for path in Path("/tmp").glob("torque-vm-*")} <= before
+
+
+@pytest.mark.parametrize("which", ["pid", "255"])
+def test_a_link_in_place_of_a_note_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    """Everybody on the far end can read the name of the note in the list of processes."""
+    name = f"{os.getpid():x}{which}"
+    monkeypatch.setattr("secrets.token_hex", lambda _: name)
+    link, kept = Path(f"/tmp/torque-vm-{name}.{which}"), tmp_path / "kept"
+    for target in (tmp_path / "missing", kept):
+        kept.write_text("kept")
+        link.symlink_to(target)
+        try:
+            with contextlib.suppress(StateError):
+                assert run(f"touch {tmp_path}/ran; exit 255") != 0
+        finally:
+            link.unlink(missing_ok=True)
+    assert not (tmp_path / "missing").exists()
+    assert kept.read_text() == "kept"
+    assert (tmp_path / "ran").exists() == (which == "255"), "whose signals would go elsewhere"
 
 
 @pytest.fixture
