@@ -6,14 +6,16 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from render_kit import IMAGE, keys_for, plan_of
+from render_kit import IMAGE, VOLUMES, keys_for, plan_of
 
 from nornir_torque_vm.addresses import arp, wire
 from nornir_torque_vm.addresses.giving import Listening
 from nornir_torque_vm.addresses.release import given_back
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.found import read_domain
 from nornir_torque_vm.model import Plan
+from nornir_torque_vm.render.domain import domain_xml
 from nornir_torque_vm.runstate.jobstate import JobState
 
 SITE = Settings(bridge="br-none-0", user_image_bridge="br-none-1")
@@ -45,3 +47,14 @@ def test_the_bridge_is_that_of_the_guests(
     assert given_back(state, SITE, Deadline.after(5)) == [f"leases not given back: {bridge}: No such device"]
     assert given_back(state, dataclasses.replace(SITE, release_leases=False), Deadline.after(5)) == []
     assert given_back(None, SITE, Deadline.after(5)) == []
+
+
+def test_the_bridge_of_a_libvirt_network_is_told_by_the_running_domain() -> None:
+    """It is added there (libvirt's formatdomain, network interfaces)."""
+    plan = plan_of()
+    text = domain_xml(plan, plan.guests[0], VOLUMES, Settings(network="lab"))
+    live = text.replace('<source network="lab"/>', '<source network="lab" portid="1" bridge="virbr7"/>')
+    for described, bridge in ((text, ""), (live, "virbr7")):
+        found = read_domain(described, node="n1")
+        assert found is not None
+        assert found.bridge == bridge
