@@ -7,7 +7,6 @@ owner's (see ``templates/domain.xml.j2``), so it does not matter who is root.
 
 from __future__ import annotations
 
-import dataclasses
 import posixpath
 from collections.abc import Iterable, Sequence
 
@@ -16,27 +15,17 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError, RequestError, SettingsError
 from nornir_torque_vm.model import Distro, Image, Owner, UserDir, UserFiles
 
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Trust:
-    """What a guest may have."""
-
-    user_files: frozenset[UserFiles]
-    node_network: bool
-    """Whether its card may be in the nodes' network without the site's express word."""
-
-
-SITE_ROOT = Trust(frozenset(UserFiles), node_network=True)
-"""For guests of the site's images: the user is not root there."""
-USER_ROOT = Trust(frozenset({UserFiles.NONE, UserFiles.NINE_P}), node_network=False)
-"""For guests of the user's own image: the user is root there."""
+SITE_ROOT = frozenset(UserFiles)
+"""Ways to their owner's files that guests may have where root is the site: those of its images."""
+USER_ROOT = frozenset({UserFiles.NONE, UserFiles.NINE_P})
+"""Where the user is root: those of the user's own image."""
 
 MOST_DEVICES = 17
 """Directories that can be devices of a guest: the home and sixteen more, each in a slot of its bus."""
 
 
-def trust_in(image: Image) -> Trust:
-    """What guests of ``image`` may have."""
+def ways_for(image: Image) -> frozenset[UserFiles]:
+    """How guests of ``image`` may have files."""
     return USER_ROOT if image.own else SITE_ROOT
 
 
@@ -54,7 +43,7 @@ def files_for(settings: Settings, owner: Owner, image: Image) -> tuple[UserFiles
         return UserFiles.NONE, ()
     if kind is UserFiles.NONE or owner.uid == 0:
         return UserFiles.NONE, ()
-    if kind not in trust_in(image).user_files:
+    if kind not in ways_for(image):
         raise RequestError(
             f"guests of your own image {show(image.name)} get no files by {kind}: you are root in them",
             hint="boot an image of the site's",

@@ -17,7 +17,7 @@ _FIXED = struct.Struct("!BBBBIHH4s4s4s4s16s64s128s4s")
 """Operation … flags, four addresses, hardware address, server name, file, cookie."""
 _REQUEST, _REPLY = 1, 2
 _BROADCAST_FLAG = 0x8000
-_TYPE, _SERVER, _WANTED, _END, _PAD = 53, 54, 55, 255, 0
+_TYPE, _SERVER, _END, _PAD = 53, 54, 255, 0
 _DISCOVER, _OFFER, _RELEASE = 1, 2, 7
 _CLIENT_PORT, _SERVER_PORT = 68, 67
 _UDP = 17

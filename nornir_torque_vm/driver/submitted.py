@@ -25,8 +25,6 @@ _WALLTIME = re.compile(r"(?:(?:(\d{1,6}):)?(\d{1,6}):)?(\d{1,9})")
 MAX_MEMBERS = 1000
 """A lab has no queue that could keep more."""
 _MEMBERS = re.compile(r"(\d{1,6})(?:-(\d{1,6}))?")
-_OWN = ("nodes", "walltime")
-"""Resources that the driver itself acts on and lists."""
 _NOT_HERE = {"x": "commands of interactive jobs", "T": "job types"}
 
 

@@ -26,8 +26,6 @@ from nornir_torque_vm.inventory.hostdata import GUEST, NODE
 from nornir_torque_vm.model import Guest, JobKeys, Node, NodeFacts, Plan
 from nornir_torque_vm.neighbours import NeighbourTable
 
-NEAR, FAR = 0.05, 0.25
-"""Seconds a reading of a node's neighbour table is good for, here and over ssh."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1"})
 
 

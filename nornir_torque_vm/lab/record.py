@@ -15,15 +15,13 @@ NSENTER = ("/usr/bin/nsenter", "--mount", "--net", "--uts", "--pid")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Running:
-    """A host that was started: ``unshare`` outside, the first process inside, each with its start time.
+    """A host that was started: its first process, with its start time.
 
     ``orders`` is the digest of the init.json it was started with.
     """
 
     name: str
     orders: str
-    outer: int
-    outer_start: int
     init: int
     init_start: int
 
@@ -53,9 +51,8 @@ def find(name: str, spec: Path, orders: str, python: str) -> Running | None:
     """Look for the processes of a host; None unless its first process is there."""
     found = {process.pid: process for process in serving(spec)}
     for inner in found.values():
-        outer = found.get(inner.parent)
-        if inner.words[0] == python and outer is not None:
-            return Running(name, orders, outer.pid, outer.start, inner.pid, inner.start)
+        if inner.words[0] == python and inner.parent in found:  # whose parent is unshare
+            return Running(name, orders, inner.pid, inner.start)
     return None
 
 

@@ -204,14 +204,3 @@ def scan_words(words: Sequence[str]) -> WordScan:
             if word[1:2] == "C":
                 prefix = words[index + 1] if index + 1 < len(words) else ""
     return WordScan(None, prefix, interactive)
-
-
-def script_index(words: Sequence[str]) -> int | None:
-    """Return the index of the word that names the script to qsub; None when none does."""
-    return scan_words(words).script
-
-
-def script_and_prefix(words: Sequence[str]) -> tuple[int | None, str | None]:
-    """Return the script's index and the directive prefix, None for each that is not given."""
-    scan = scan_words(words)
-    return scan.script, scan.prefix

@@ -16,9 +16,6 @@ from nornir_torque_vm.wrapper.helptext import default_of
 from nornir_torque_vm.wrapper.options import NAMES, OWN_OPTIONS
 from nornir_torque_vm.wrapper.roff import example, heading, inline, item, page, paragraph, section
 
-LINK = ".so man1/vsub.1\n"
-"""The page's other name, ``man qsub-vm``: a reference to it."""
-
 
 def manual() -> str:
     """Return the page in man(7)."""

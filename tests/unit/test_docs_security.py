@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import re
 
+from render_kit import IMAGE, plan_of
 from test_docs import ROOT, section
 
+from nornir_torque_vm.addresses.bridge import bridge_of
+from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.model import UserFiles
 from nornir_torque_vm.userfiles import SITE_ROOT, USER_ROOT
 
@@ -19,10 +23,12 @@ def test_the_trust_table_is_the_codes() -> None:
     assert [row[:2] for row in rows] == [
         ["an image of the site", "the site"], ["an image of the job's owner", "the owner"],
     ]  # fmt: skip
-    for row, trust in zip(rows, (SITE_ROOT, USER_ROOT), strict=True):
+    site = Settings(bridge="br0", user_image_bridge="br1")
+    for row, ways, own in zip(rows, (SITE_ROOT, USER_ROOT), (False, True), strict=True):
         kinds = (UserFiles.NFS, UserFiles.VIRTIOFS, UserFiles.NINE_P)
-        assert row[2:5] == ["yes" if kind in trust.user_files else "no" for kind in kinds]
-        assert row[5] == ("yes" if trust.node_network else "only if the site says so")
+        assert row[2:5] == ["yes" if kind in ways else "no" for kind in kinds]
+        bridge = bridge_of(plan_of(image=dataclasses.replace(IMAGE, own=own)), site)
+        assert row[5] == {"br0": "yes", "br1": "only if the site says so"}[bridge]
 
 
 def test_every_hole_has_its_row_and_every_test_named_there_exists() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from nornir_torque_vm.lab import health, processes, record
 from nornir_torque_vm.lab.record import LabRecord, Running
 
-HOST = Running("node1", "0" * 64, outer=10, outer_start=100, init=11, init_start=101)
+HOST = Running("node1", "0" * 64, init=11, init_start=101)
 
 
 def test_a_record_reads_back_as_it_was(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ def test_a_host_lives_as_long_as_this_very_first_process() -> None:
     """A process id alone could belong to somebody else by now."""
     me = processes.read(os.getpid())
     assert me is not None
-    assert Running("a", "", 1, 1, me.pid, me.start).alive
-    assert not Running("a", "", 1, 1, me.pid, me.start + 1).alive
+    assert Running("a", "", me.pid, me.start).alive
+    assert not Running("a", "", me.pid, me.start + 1).alive
 
 
 def test_entering_joins_all_namespaces_and_ties_the_program_to_its_starter() -> None:

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nornir_torque_vm.keys import KEYS
-from nornir_torque_vm.wrapper.manpage import LINK, manual
+from nornir_torque_vm.wrapper.manpage import manual
 from nornir_torque_vm.wrapper.options import OWN_OPTIONS
 from nornir_torque_vm.wrapper.roff import WIDTH, escape, heading, inline, item, page, paragraph, section
 from nornir_torque_vm.wrapper.roff import example as shown
@@ -42,7 +42,11 @@ def ascii_of(source: str) -> str:
 def test_what_is_committed_is_up_to_date() -> None:
     """Renew it with ``python -m nornir_torque_vm.wrapper.manpage > wrapper/man/man1/vsub.1``."""
     assert (MAN / "man1" / "vsub.1").read_text() == manual()
-    assert (MAN / "man1" / "qsub-vm.1").read_text() == LINK
+
+
+def test_the_pages_other_name_refers_to_it() -> None:
+    """``man qsub-vm``."""
+    assert (MAN / "man1" / "qsub-vm.1").read_text() == ".so man1/vsub.1\n"
 
 
 def test_the_module_prints_it(capsys: pytest.CaptureFixture[str]) -> None:

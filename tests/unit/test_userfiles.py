@@ -12,7 +12,7 @@ from nornir_torque_vm.errors import Blame, InventoryError, RequestError, Setting
 from nornir_torque_vm.model import Job, Node, UserDir, UserFiles
 from nornir_torque_vm.plan import make_plan, plan_from_json, plan_to_json
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.userfiles import files_for, trust_in
+from nornir_torque_vm.userfiles import files_for
 
 OWN = dataclasses.replace(IMAGE, own=True)
 SOURCES = ("filer:/export/home=/home", "big:/vol/a=/home/a", "filer:/w=/work")
@@ -42,12 +42,6 @@ def test_the_trust_table(kind: UserFiles) -> None:
         f"guests of your own image 'micro.qcow2' get no files by {kind}: you are root in them; "
         "boot an image of the site's"
     )
-
-
-def test_only_guests_of_the_sites_images_may_be_in_the_nodes_network() -> None:
-    """Root in a guest can pretend to be any machine there."""
-    assert trust_in(IMAGE).node_network
-    assert not trust_in(OWN).node_network
 
 
 def test_an_image_is_the_sites_unless_it_is_said_to_be_the_users() -> None:

@@ -22,8 +22,6 @@ from nornir_torque_vm.wrapper.getopt import (
     VMOption,
     read_words,
     scan_words,
-    script_and_prefix,
-    script_index,
 )
 
 OURS = ("-T", "vm", "-l", "other=vm1")
@@ -264,8 +262,8 @@ def test_what_qsub_takes_for_its_script_and_prefix(
     given: str, script: int | None, prefix: str | None
 ) -> None:
     """Recorded from ``find_job_script_index`` of TORQUE 6.1.3, oddities included."""
-    assert script_and_prefix(given.split()) == (script, prefix)
-    assert script_index(given.split()) == script
+    found = scan_words(given.split())
+    assert (found.script, found.prefix) == (script, prefix)
 
 
 @pytest.mark.parametrize(
@@ -286,4 +284,4 @@ def test_when_qsub_reads_no_script_from_standard_input(given: str, interactive: 
 
 def test_an_empty_word_is_a_script_without_a_name() -> None:
     """The script is what standard input holds then."""
-    assert script_index(["-z", ""]) == 1
+    assert scan_words(["-z", ""]).script == 1

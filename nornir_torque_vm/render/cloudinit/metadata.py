@@ -70,7 +70,7 @@ def with_metadata(plan: Plan, added: Mapping[str, Any], settings: Settings) -> P
             "named for these",
             hint="set user_image_bridge",
         )
-    if rootly and plan.user_files not in USER_ROOT.user_files:
+    if rootly and plan.user_files not in USER_ROOT:
         raise RequestError(
             f"the metadata file has {' and '.join(rootly)}: guests in which you are root get no files by "
             f"{plan.user_files}, and would not have your home",
