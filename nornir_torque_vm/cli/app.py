@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from nornir_torque_vm import __version__
 from nornir_torque_vm.errors import TorqueVMError
@@ -65,6 +66,8 @@ COMMANDS = {
     "ssh": ("nornir_torque_vm.cli.enter", "Enter a guest of a job of yours, or run a command in it."),
 }
 """Subcommand → module that defines it, and its short help (so that --help imports none of them)."""
+COMPLETE = "_TORQUE_VM_COMPLETE"
+"""The variable of the environment by which a shell asks what can follow on a line; click's name for it."""
 JOB_COMMANDS = {"demo", "run", "ssh"}
 """Subcommands whose exit code is a job's."""
 
@@ -84,6 +87,12 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the subcommands without importing them, and the options."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        offers = [CompletionItem(name, help=COMMANDS[name][1]) for name in names]
+        return offers + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands for ``--help``."""
         with formatter.section("Commands"):
@@ -93,7 +102,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Name the nearest command when the one given does not exist."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             from nornir_torque_vm.config.fields import nearest
 
             raise click.UsageError(f"there is no command {args[0]!r}: {nearest(args[0], COMMANDS)}", ctx)
@@ -120,6 +129,10 @@ def leave(code: int) -> NoReturn:
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code; every error is one line on stderr."""
     settle_stdio()
+    if COMPLETE in os.environ:
+        from nornir_torque_vm.cli.completing import prepare
+
+        prepare()
     leave(outcome(sys.argv[1:] if arguments is None else arguments))
 
 

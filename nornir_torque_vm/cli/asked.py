@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.keys import KEYS
@@ -30,6 +31,7 @@ def request_option(command: F) -> F:
         multiple=True,
         metavar="KEY=VALUE[,…]",
         callback=_explained,
+        shell_complete=offers.request,
         help=f"What the guests shall be: {names}. '-vm help' explains them.",
     )(command)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.show import as_json as json_text
 from nornir_torque_vm.cli.show import table
 from nornir_torque_vm.config.check import Finding, Level, check_text
@@ -35,10 +36,11 @@ def config() -> None:
 
 
 @config.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=offers.settings)
 @click.option(
-    "--settings", "path", envvar="TORQUE_VM_SETTINGS", help=f"The settings file. [default: {DEFAULT_PATH}]"
-)
+    "--settings", "path", envvar="TORQUE_VM_SETTINGS", shell_complete=offers.files,
+    help=f"The settings file. [default: {DEFAULT_PATH}]",
+)  # fmt: skip
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(names: tuple[str, ...], path: str | None, origin: bool, as_json: bool) -> None:
@@ -87,7 +89,9 @@ def origins_of(text: str, path: str) -> Iterator[tuple[str, str]]:
 
 
 @config.command()
-@click.argument("path", metavar="[FILE]", required=False, envvar="TORQUE_VM_SETTINGS")
+@click.argument(
+    "path", metavar="[FILE]", required=False, envvar="TORQUE_VM_SETTINGS", shell_complete=offers.files
+)
 @click.option("--no-compile", is_flag=True, help="Leave what the wrapper reads as it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check(path: str | None, no_compile: bool, as_json: bool) -> int:
@@ -141,8 +145,11 @@ def compiled(path: str) -> Finding:
 
 
 @config.command(name="import")
-@click.argument("script", metavar="CONFIG.SH")
-@click.option("-o", "--output", metavar="FILE", help="Write the settings here, not to standard output.")
+@click.argument("script", metavar="CONFIG.SH", shell_complete=offers.files)
+@click.option(
+    "-o", "--output", metavar="FILE", shell_complete=offers.files,
+    help="Write the settings here, not to standard output.",
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 def import_(script: str, output: str | None, force: bool) -> int:
     """Make settings from the shell configuration of the earlier system, which is read but never executed.

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.installing import absolute
 from nornir_torque_vm.cli.show import as_json, table
 from nornir_torque_vm.cli.targets import choose
@@ -26,12 +27,15 @@ SECONDS = 60.0
 
 
 @click.command()
-@click.argument("nodes", nargs=-1)
-@click.option("--nodefile", help="File with one node a line, as TORQUE writes it.")
+@click.argument("nodes", nargs=-1, shell_complete=offers.nodes)
+@click.option(
+    "--nodefile", shell_complete=offers.files, help="File with one node a line, as TORQUE writes it."
+)
 @click.option("--quick", is_flag=True, help="Start no guest.")
 @click.option("--json", "json_wanted", is_flag=True, help="Print JSON instead of a table.")
 @click.option(
     "--settings", "settings_path", envvar="TORQUE_VM_SETTINGS", metavar="FILE",
+    shell_complete=offers.files,
     help="Default: /etc/torque-vm/settings.toml.",
 )  # fmt: skip
 @click.option(
@@ -39,6 +43,7 @@ SECONDS = 60.0
 )
 @click.option(
     "--prefix", default="/opt/torque-vm", callback=absolute, show_default=True, metavar="DIR",
+    shell_complete=offers.directories,
     help="That of the install commands.",
 )  # fmt: skip
 @click.option(

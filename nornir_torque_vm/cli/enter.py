@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.entrance import remote
@@ -23,6 +24,7 @@ settings_option = click.option(
     "settings_path",
     metavar="FILE",
     envvar="TORQUE_VM_SETTINGS",
+    shell_complete=offers.files,
     help="The settings file. [default: /etc/torque-vm/settings.toml]",
 )
 
@@ -30,7 +32,7 @@ settings_option = click.option(
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("-t", "terminal", is_flag=True, help="Give the command a terminal; a login shell has one.")
 @settings_option
-@click.argument("guest", metavar="JOB[:RANK]")
+@click.argument("guest", metavar="JOB[:RANK]", shell_complete=offers.jobs)
 @click.argument("command", metavar="[COMMAND...]", nargs=-1, type=click.UNPROCESSED)
 def ssh(*, terminal: bool, settings_path: str | None, guest: str, command: tuple[str, ...]) -> int:
     """Enter a guest of a job of yours, the first if no RANK is named, or run COMMAND in it.

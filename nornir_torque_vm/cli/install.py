@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.install_node import credential, node
 from nornir_torque_vm.cli.install_server import server
 from nornir_torque_vm.cli.installing import absolute, show_plan
@@ -36,18 +37,22 @@ def _paths(context: click.Context, parameter: click.Parameter, values: tuple[str
 @install.command(name=ROLE)
 @click.option(
     "--prefix", default=DEFAULTS.prefix, callback=absolute, show_default=True, metavar="DIR",
+    shell_complete=offers.directories,
     help="Where the wrapper, the submit filter, manual pages and completions go.",
 )  # fmt: skip
 @click.option(
     "--torque-home", default=DEFAULTS.torque_home, callback=absolute, show_default=True, metavar="DIR",
+    shell_complete=offers.directories,
     help="Home of TORQUE; torque.cfg in it names the submit filter.",
 )  # fmt: skip
 @click.option(
     "--etc", default=DEFAULTS.etc, callback=absolute, show_default=True, metavar="DIR",
+    shell_complete=offers.directories,
     help="Directory of settings.toml; a sample goes there if there is none.",
 )  # fmt: skip
 @click.option(
     "--modulefiles", multiple=True, callback=_paths, metavar="DIR",
+    shell_complete=offers.directories,
     help="A directory of the module system's search path; may be repeated. Default: what this host has.",
 )  # fmt: skip
 @click.option("--chain", is_flag=True, help="Have the site's own submit filter run before ours.")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.installing import absolute, show_plan
 from nornir_torque_vm.config.compiled import compile_settings
 from nornir_torque_vm.config.settings import Settings
@@ -38,22 +39,24 @@ TIMERS = {
 @click.command(name=ROLE)
 @click.option(
     "--prefix", default=DEFAULTS.prefix, callback=absolute, show_default=True, metavar="DIR",
+    shell_complete=offers.directories,
     help="Where the job starter goes, and the list of what was installed; on a disk of this node.",
 )  # fmt: skip
 @click.option(
-    "--torque-home", callback=absolute, metavar="DIR",
+    "--torque-home", callback=absolute, metavar="DIR", shell_complete=offers.directories,
     help="Home of TORQUE; mom_priv in it gets the hooks.  [default: the setting torque_home]",
 )  # fmt: skip
 @click.option(
-    "--credential", callback=absolute, metavar="DIR",
+    "--credential", callback=absolute, metavar="DIR", shell_complete=offers.directories,
     help="Put the credential of this directory in place, with which nodes reach each other's libvirt.",
 )  # fmt: skip
 @click.option(
     "--authorized-keys", callback=absolute, default=node_site.AUTHORIZED_KEYS, show_default=True,
-    metavar="FILE", help="The file that says which keys root takes; for a credential of ssh.",
+    metavar="FILE", shell_complete=offers.files,
+    help="The file that says which keys root takes; for a credential of ssh.",
 )  # fmt: skip
 @click.option(
-    "--units", callback=absolute, metavar="DIR",
+    "--units", callback=absolute, metavar="DIR", shell_complete=offers.directories,
     help=f"Where systemd's units go.  [default: {node_site.UNITS}, where systemd runs]",
 )  # fmt: skip
 @click.option(
@@ -189,11 +192,12 @@ def switch_timer(places: NodePlaces, verb: str, timer: str) -> None:
 
 
 @click.command()
-@click.argument("directory", callback=absolute)
-@click.argument("nodes", nargs=-1, required=True)
+@click.argument("directory", callback=absolute, shell_complete=offers.directories)
+@click.argument("nodes", nargs=-1, required=True, shell_complete=offers.nodes)
 @click.option(
     "--known-hosts", default="/etc/ssh/ssh_known_hosts", callback=absolute, show_default=True,
-    metavar="FILE", help="The nodes' ssh host keys, as the site knows them.",
+    metavar="FILE", shell_complete=offers.files,
+    help="The nodes' ssh host keys, as the site knows them.",
 )  # fmt: skip
 def credential(directory: str, nodes: Sequence[str], known_hosts: str) -> None:
     """Make in DIRECTORY what NODES reach each other's libvirt with: keys or certificates, as node_uri says.

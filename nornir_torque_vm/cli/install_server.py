@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.install import server as servers
 from nornir_torque_vm.install.node_site import ETC, read_settings
@@ -14,7 +15,7 @@ from nornir_torque_vm.nodefile import valid_host
 
 
 @click.command()
-@click.argument("nodes", nargs=-1, required=True)
+@click.argument("nodes", nargs=-1, required=True, shell_complete=offers.nodes)
 @click.option("--apply", "apply_them", is_flag=True, help="Have qmgr carry the lines out.")
 def server(nodes: Sequence[str], apply_them: bool) -> None:
     """Tell the server of NODES, which run guests: their property, and what their root may do.

@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.jobtext import chosen, everything, facts, legible, listing, page
 from nornir_torque_vm.cli.show import as_json
 from nornir_torque_vm.config import settings as settings_module
@@ -30,6 +31,7 @@ settings_option = click.option(
     "settings_path",
     metavar="FILE",
     envvar="TORQUE_VM_SETTINGS",
+    shell_complete=offers.files,
     help="The settings file. [default: /etc/torque-vm/settings.toml]",
 )
 
@@ -66,7 +68,7 @@ def jobs(
 
 
 @click.command()
-@click.argument("job_id", metavar="ID[.ATTEMPT]")
+@click.argument("job_id", metavar="ID[.ATTEMPT]", shell_complete=offers.past_jobs)
 @json_option
 @settings_option
 def job(*, job_id: str, json_wanted: bool, settings_path: str | None) -> int:

@@ -10,6 +10,7 @@ import time
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.lab import HEAD, Lab, NodeStatus
 from nornir_torque_vm.lab.files import USER
 from nornir_torque_vm.lab.layout import DEFAULT_NODES, MAX_NODES
@@ -17,7 +18,9 @@ from nornir_torque_vm.lab.spec import ENVIRONMENT
 
 DEFAULT_NAME = "default"
 
-name_option = click.option("--name", default=DEFAULT_NAME, show_default=True, help="Which lab.")
+name_option = click.option(
+    "--name", default=DEFAULT_NAME, show_default=True, shell_complete=offers.labs, help="Which lab."
+)
 
 
 @click.group()
@@ -83,7 +86,7 @@ def table(nodes: list[NodeStatus]) -> str:
 
 @lab.command()
 @name_option
-@click.argument("node")
+@click.argument("node", shell_complete=offers.lab_nodes)
 def shell(name: str, node: str) -> None:
     """Open a root shell in NODE, or in the head of a lab with a TORQUE."""
     argv = [*Lab(name).enter(node), "/bin/bash", "-l"]

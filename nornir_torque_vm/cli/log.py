@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.enter import inside, located, settings_option, there
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.settings import Settings
@@ -42,7 +43,7 @@ LINES = 40
     "--cloud-init", is_flag=True, help="What cloud-init printed, not the console; root may read it."
 )
 @settings_option
-@click.argument("guest", metavar="JOB[:RANK]")
+@click.argument("guest", metavar="JOB[:RANK]", shell_complete=offers.any_jobs)
 def log(*, follow: bool, lines: int, cloud_init: bool, settings_path: str | None, guest: str) -> int:
     """Show what a guest of a job of yours printed last on its console; the first guest if no RANK is named.
 
@@ -76,7 +77,7 @@ def log(*, follow: bool, lines: int, cloud_init: bool, settings_path: str | None
 
 @click.command()
 @settings_option
-@click.argument("guest", metavar="JOB[:RANK]")
+@click.argument("guest", metavar="JOB[:RANK]", shell_complete=offers.jobs)
 def console(*, settings_path: str | None, guest: str) -> int:
     """Watch a guest's console until the guest is gone; as root at a terminal, type there too.
 

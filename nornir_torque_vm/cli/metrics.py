@@ -12,6 +12,7 @@ import sys
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline, current
@@ -31,7 +32,10 @@ TIMEOUT = 30.0
 
 @click.command()
 @click.option("--stdout", is_flag=True, help="Print the figures, and touch no file.")
-@click.option("--settings", "settings_path", metavar="FILE", help="Default: /etc/torque-vm/settings.toml.")
+@click.option(
+    "--settings", "settings_path", metavar="FILE", shell_complete=offers.files,
+    help="Default: /etc/torque-vm/settings.toml.",
+)  # fmt: skip
 def metrics(*, stdout: bool, settings_path: str | None) -> int:
     """Write what this node's guests use into a file for Prometheus' node_exporter; a timer calls this.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.jobtext import legible, moment
 from nornir_torque_vm.cli.show import as_json, table
 from nornir_torque_vm.config import settings as settings_module
@@ -59,12 +60,13 @@ class Known:
 
 @click.command()
 @click.option(
-    "--clear", "cleared", multiple=True, metavar="NODE",
+    "--clear", "cleared", multiple=True, metavar="NODE", shell_complete=offers.faulty_nodes,
     help="Hold nothing against NODE any more, and put it back if it was taken out for that.",
 )  # fmt: skip
 @click.option("--json", "json_wanted", is_flag=True, help="For programs.")
 @click.option(
     "--settings", "settings_path", metavar="FILE", envvar="TORQUE_VM_SETTINGS",
+    shell_complete=offers.files,
     help="The settings file. [default: /etc/torque-vm/settings.toml]",
 )  # fmt: skip
 def nodes(*, cleared: tuple[str, ...], json_wanted: bool, settings_path: str | None) -> int:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from nornir_torque_vm.baseimages.check import FORMATS, QCOW2
 from nornir_torque_vm.baseimages.convert import KINDS, converted
@@ -24,13 +23,14 @@ from nornir_torque_vm.baseimages.pool import ImageInUse, NoImage, Pool
 from nornir_torque_vm.baseimages.stock import Facts, State, Verdict, facts_of, stock
 from nornir_torque_vm.baseimages.stock import verify as verified
 from nornir_torque_vm.catalogue import Entry, read_entry
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.jobtext import legible
 from nornir_torque_vm.cli.show import as_json, table
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.fields import show as quoted
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.errors import Blame, ImageError, TorqueVMError
+from nornir_torque_vm.errors import Blame, ImageError
 from nornir_torque_vm.exitcodes import ImageExit
 from nornir_torque_vm.hooks.stdio import say
 from nornir_torque_vm.processors.statusline import PAUSE, WIDTH
@@ -45,6 +45,7 @@ def with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """The option that says where the settings are."""
     return click.option(
         "--settings", "settings_path", metavar="FILE", envvar="TORQUE_VM_SETTINGS",
+        shell_complete=offers.files,
         help="The settings file. [default: /etc/torque-vm/settings.toml]",
     )(command)  # fmt: skip
 
@@ -80,14 +81,6 @@ def opened(settings_path: str | None) -> tuple[Pool, Settings]:
     return Pool(settings.image_pool, settings.img_default), settings
 
 
-def names_of_pool(_context: click.Context, _option: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Names for the shell's completion; none when the pool cannot be read."""
-    with contextlib.suppress(TorqueVMError):
-        pool, settings = opened(os.environ.get("TORQUE_VM_SETTINGS"))
-        return [CompletionItem(one.name) for one in stock(pool, settings) if one.name.startswith(begun)]
-    return []
-
-
 @click.command(name="list")
 @click.option("--json", "json_wanted", is_flag=True, help="For programs.")
 @with_settings
@@ -116,7 +109,7 @@ def row(one: Facts) -> tuple[str, ...]:
 
 
 @click.command()
-@click.argument("name", shell_complete=names_of_pool)
+@click.argument("name", shell_complete=offers.images)
 @click.option("--json", "json_wanted", is_flag=True, help="For programs.")
 @with_settings
 def show(*, name: str, json_wanted: bool, settings_path: str | None) -> int:
@@ -152,7 +145,7 @@ def lines_of(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", shell_complete=offers.files)
 @click.option("--name", metavar="NAME", help="Name in the pool. [default: that of the file]")
 @click.option("--format", "form", type=click.Choice(FORMATS), default=QCOW2, show_default=True,
               help="raw: the file is a disk as it is; nothing in it could say so.")  # fmt: skip
@@ -170,7 +163,7 @@ def add(*, file: str, name: str | None, form: str, force: bool, **stated: str | 
 
 
 @click.command()
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE", shell_complete=offers.files)
 @click.option("--from", "kind", type=click.Choice(KINDS), help="What it is; only qcow2 need not be said.")
 @click.option("--name", metavar="NAME", required=True, help="Name in the pool.")
 @click.option("--timeout", type=click.FloatRange(1), default=3600.0, show_default=True, metavar="SECONDS")
@@ -190,7 +183,7 @@ def convert(
 
 
 @click.command()
-@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=names_of_pool)
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=offers.images)
 @click.option("--json", "json_wanted", is_flag=True, help="For programs.")
 @with_settings
 def verify(*, names: tuple[str, ...], json_wanted: bool, settings_path: str | None) -> int:
@@ -219,7 +212,7 @@ def verdict(found: list[Verdict]) -> int:
 
 
 @click.command()
-@click.argument("name", shell_complete=names_of_pool)
+@click.argument("name", shell_complete=offers.images)
 @click.option("--force", is_flag=True, help="Although other images, or jobs that name none, need it.")
 @with_settings
 def remove(*, name: str, force: bool, settings_path: str | None) -> int:

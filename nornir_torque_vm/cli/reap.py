@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.show import as_json, table
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.deadline import Deadline
@@ -23,8 +24,9 @@ TITLES = ("JOB", "FATE", "WHY")
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and change nothing.")
 @click.option(
-    "--job", "job_id", metavar="ID", help="Remove what this job left here; you know that it is over."
-)
+    "--job", "job_id", metavar="ID", shell_complete=offers.jobs,
+    help="Remove what this job left here; you know that it is over.",
+)  # fmt: skip
 @click.option(
     "--grace", type=click.FloatRange(min=0), metavar="SECONDS",
     help="How long a job has to be over; default: the setting reap_grace.",
@@ -32,7 +34,10 @@ TITLES = ("JOB", "FATE", "WHY")
 @click.option(
     "--json", "json_wanted", is_flag=True, help="Every thing that was found and its fate, for programs."
 )
-@click.option("--settings", "settings_path", metavar="FILE", help="Default: /etc/torque-vm/settings.toml.")
+@click.option(
+    "--settings", "settings_path", metavar="FILE", shell_complete=offers.files,
+    help="Default: /etc/torque-vm/settings.toml.",
+)  # fmt: skip
 def reap(
     *, dry_run: bool, job_id: str | None, grace: float | None, json_wanted: bool, settings_path: str | None
 ) -> int:

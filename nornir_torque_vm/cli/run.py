@@ -9,6 +9,7 @@ from typing import TypedDict
 
 import click
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.asked import request_option
 from nornir_torque_vm.cli.labjob import borrowed_lab, run_array, run_interactive, run_job
 from nornir_torque_vm.cli.submit import Typed, read_script
@@ -44,13 +45,14 @@ class Running(TypedDict):
     help="How often a job that TORQUE would requeue is started.",
 )
 @click.option(
-    "--lab", "lab_name", default="default", show_default=True, help="Which lab; one is made if it is not up."
-)
+    "--lab", "lab_name", default="default", show_default=True, shell_complete=offers.labs,
+    help="Which lab; one is made if it is not up.",
+)  # fmt: skip
 @click.option("--keep-lab", is_flag=True, help="Leave a lab that was made for this job up afterwards.")
 @click.option("--timeline", is_flag=True, help="Show at the end where the time went (stderr).")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
 @click.argument("script", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=False)
-@click.argument("arguments", nargs=-1)
+@click.argument("arguments", nargs=-1, shell_complete=offers.files)
 def run(
     *, nodes: int | None, requests: tuple[str, ...], ppn: int | None, walltime: int | None, name: str,
     interactive: bool, array: str, max_starts: int, lab_name: str, keep_lab: bool, timeline: bool,

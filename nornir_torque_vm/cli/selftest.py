@@ -18,6 +18,7 @@ from nornir_torque_vm.accounts import caller
 from nornir_torque_vm.addresses.giving import addressed
 from nornir_torque_vm.addresses.release import release_leases
 from nornir_torque_vm.addresses.static import NO_JOB
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.show import as_json, show_report
 from nornir_torque_vm.cli.targets import choose
 from nornir_torque_vm.config import settings as settings_module
@@ -48,12 +49,21 @@ TITLES = ("NODE", "SECONDS", *map(str.upper, PARTS), "SAYS")
 
 
 @click.command()
-@click.argument("nodes", nargs=-1)
-@click.option("--node", "more", multiple=True, metavar="NODE", help="Another one; may be repeated.")
-@click.option("--nodefile", help="File with one node a line, as TORQUE writes it.")
-@click.option("-vm", "requests", multiple=True, metavar="KEY=VALUE[,…]", help="What the guests shall be.")
+@click.argument("nodes", nargs=-1, shell_complete=offers.nodes)
+@click.option(
+    "--node", "more", multiple=True, metavar="NODE", shell_complete=offers.nodes,
+    help="Another one; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--nodefile", shell_complete=offers.files, help="File with one node a line, as TORQUE writes it."
+)
+@click.option(
+    "-vm", "requests", multiple=True, metavar="KEY=VALUE[,…]", shell_complete=offers.request,
+    help="What the guests shall be.",
+)  # fmt: skip
 @click.option(
     "--settings", "settings_path", envvar="TORQUE_VM_SETTINGS", metavar="FILE",
+    shell_complete=offers.files,
     help="Default: /etc/torque-vm/settings.toml.",
 )  # fmt: skip
 @click.option(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 from nornir.core.inventory import Host, Inventory
 
+from nornir_torque_vm.cli import offers
 from nornir_torque_vm.config.fields import nearest
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.found import FoundGuest
@@ -50,17 +51,21 @@ def target_options(command: F) -> F:
     """Give a command the arguments and options that choose nodes and guests."""
     for decorate in reversed(
         (
-            click.argument("nodes", nargs=-1),
-            click.option("--nodefile", help="File with one node a line, as TORQUE writes it."),
+            click.argument("nodes", nargs=-1, shell_complete=offers.nodes),
+            click.option("--nodefile", shell_complete=offers.files,
+                         help="File with one node a line, as TORQUE writes it."),
             click.option(
                 "--inventory",
                 "inventory_path",
+                shell_complete=offers.files,
                 help="A SimpleInventory: its hosts file, or the folder that holds hosts.yaml.",
             ),
             click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE",
                          help="Keep only nodes or guests of which that is true; may be repeated."),
-            click.option("--job", "job_id", help="Only the guests of this job, e.g. 17.head."),
+            click.option("--job", "job_id", shell_complete=offers.jobs,
+                         help="Only the guests of this job, e.g. 17.head."),
             click.option("--settings", "settings_path", envvar="TORQUE_VM_SETTINGS",
+                         shell_complete=offers.files,
                          help="The settings file. [default: /etc/torque-vm/settings.toml]"),
             click.option("--timeout", type=click.FloatRange(min=0.1),
                          help="Seconds for everything. [default: the settings']"),

@@ -324,12 +324,3 @@ def test_progress_is_one_line_that_ends(capsys: pytest.CaptureFixture[str]) -> N
         "torque-vm: debian.qcow2: 50 % of 2.0 MB", "torque-vm: debian.qcow2: 100 % of 2.0 MB",
     ]  # fmt: skip
     assert shown[-1].endswith("\n")
-
-
-def test_names_are_completed(site: Path, own: str) -> None:
-    """By click's own completion of the shell."""
-    run("add", own, "--name", "one.qcow2")
-    run("add", own, "--name", "two.qcow2")
-    command = image.commands["show"]
-    found = command.params[0].shell_complete(None, "t")  # type: ignore[arg-type]
-    assert [item.value for item in found] == ["two.qcow2"]

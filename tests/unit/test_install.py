@@ -100,7 +100,9 @@ def test_a_first_run_puts_everything_in_place(submit: Host) -> None:
         "modules/torque-vm", "modules/torque-vm.lua", "opt/share/man/man1/vsub.1",
         "opt/share/man/man1/qsub-vm.1", "opt/share/bash-completion/completions/qsub",
         "opt/share/bash-completion/completions/vsub", "opt/share/fish/vendor_completions.d/qsub.fish",
-        "opt/share/zsh/site-functions/_vsub", "etc/settings.toml", "etc/compiled/settings.json",
+        "opt/share/zsh/site-functions/_vsub", "opt/share/bash-completion/completions/torque-vm",
+        "opt/share/zsh/site-functions/_torque-vm", "opt/share/fish/vendor_completions.d/torque-vm.fish",
+        "etc/settings.toml", "etc/compiled/settings.json",
         "etc/compiled/qsub.sh", "spool/torque.cfg", "opt/installed.json",
     }  # fmt: skip
     assert {there.get(name) for name in others} == {0o644}
