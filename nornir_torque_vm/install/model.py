@@ -64,7 +64,6 @@ class Wanted:
     :param compiled: files that compiling the settings makes, all in one directory.
     :param directories: parents before what is in them.
     :param stale: whether the settings have to be compiled though all those files are there.
-    :param notes: what the administrator should know, a sentence each.
     """
 
     role: str
@@ -74,7 +73,6 @@ class Wanted:
     compiled: tuple[str, ...] = ()
     stale: bool = False
     directories: tuple[Directory, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -62,10 +62,6 @@ class Resolved:
         """Return the value of a key."""
         return self.values[key][0]
 
-    def origin(self, key: str) -> str:
-        """Return where the value of a key comes from."""
-        return self.values[key][1]
-
 
 def script_line(line: int) -> str:
     """Return the origin of what stands in line ``line`` of the script."""

@@ -45,7 +45,7 @@ def test_later_texts_win_key_by_key() -> None:
     """The command line's come last."""
     found = resolved(("script line 2", "ram=1G,vcpus=3"), ("script line 3", "ram=2G"), "VCPUS=4,vcpus=5")
     assert found.request == Request(ram=2 << 30, vcpus=5)
-    assert found.origin("ram") == "script line 3"
+    assert found.values["ram"][1] == "script line 3"
 
 
 @pytest.mark.parametrize(
