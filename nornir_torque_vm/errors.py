@@ -39,6 +39,15 @@ class Blame(enum.Enum):
     SITE = "site"
 
 
+def one_line(text: str) -> str:
+    """``text`` on one line, with nothing that terminals or streams trip over: guests' words stand in errors.
+
+    What is not printable is written out, by its number as Python does.
+    """
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+
+
 class TorqueVMError(Exception):
     """Base of all errors meant for people.
 
@@ -73,7 +82,7 @@ class TorqueVMError(Exception):
         line = f"{where}: {self.what}" if where else self.what
         if self.hint:
             line = f"{line}; {self.hint}"
-        return " ".join(line.split())
+        return one_line(line)
 
 
 class SettingsError(TorqueVMError, ValueError):

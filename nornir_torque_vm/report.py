@@ -12,7 +12,14 @@ import enum
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from nornir_torque_vm.errors import Blame, Cancelled, DeadlineExceeded, HypervisorError, TorqueVMError
+from nornir_torque_vm.errors import (
+    Blame,
+    Cancelled,
+    DeadlineExceeded,
+    HypervisorError,
+    TorqueVMError,
+    one_line,
+)
 from nornir_torque_vm.nodefile import fold
 from nornir_torque_vm.phases import PHASES, is_step, phase_of
 
@@ -255,7 +262,7 @@ def _places(entries: Sequence[HostReport]) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    line = one_line(text)
     return line if len(line) <= MESSAGE_LENGTH else line[: MESSAGE_LENGTH - 1] + "…"
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.errors import DeadlineExceeded, TorqueVMError
+from nornir_torque_vm.errors import DeadlineExceeded, TorqueVMError, one_line
 from nornir_torque_vm.exitcodes import HookExit, hook_exit
-from nornir_torque_vm.hooks.stdio import printable, say, settle_stdio
+from nornir_torque_vm.hooks.stdio import say, settle_stdio
 from nornir_torque_vm.report import Report
 
 
@@ -22,7 +22,7 @@ def sentence_of(error: BaseException) -> str:
     """One line for people; an error nobody foresaw names its class."""
     if isinstance(error, TorqueVMError):
         return str(error)
-    return " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    return one_line(f"unexpected {type(error).__name__}: {error}")
 
 
 def tell(hook: str, job_id: str, sentence: str) -> None:
@@ -34,8 +34,7 @@ def tell(hook: str, job_id: str, sentence: str) -> None:
 def log(hook: str, job_id: str, sentence: str) -> None:
     """One line in syslog only: for what the user need not read."""
     syslog.openlog("torque-vm", syslog.LOG_PID, syslog.LOG_DAEMON)
-    line = " ".join(f"{hook} job={job_id} {sentence}".split())  # an error may repeat a text of several lines
-    syslog.syslog(syslog.LOG_INFO, printable(line))
+    syslog.syslog(syslog.LOG_INFO, one_line(f"{hook} job={job_id} {sentence}"))
 
 
 def cancel_on_signal(deadline: Deadline) -> None:

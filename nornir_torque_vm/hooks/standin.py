@@ -14,12 +14,11 @@ from pathlib import Path
 
 from nornir_torque_vm.accounts import owner_named
 from nornir_torque_vm.config.settings import Settings
-from nornir_torque_vm.errors import SettingsError, StateError
+from nornir_torque_vm.errors import SettingsError, StateError, one_line
 from nornir_torque_vm.exitcodes import RunExit
 from nornir_torque_vm.hooks.arguments import HookCall
 from nornir_torque_vm.hooks.decision import Decision
 from nornir_torque_vm.hooks.momconfig import require_starter
-from nornir_torque_vm.hooks.stdio import printable
 from nornir_torque_vm.model import Owner
 from nornir_torque_vm.runstate.handover import Refusal
 from nornir_torque_vm.runstate.jobstate import refuse_job
@@ -50,7 +49,7 @@ def tell_owner(call: HookCall, settings: Settings, decision: Decision) -> None:
 
 def stand_in(sentence: str, code: int) -> str:
     """Return a script that says one line and ends with ``code``."""
-    line = shlex.quote(f"torque-vm: {' '.join(printable(sentence).split())}")
+    line = shlex.quote(f"torque-vm: {one_line(sentence)}")
     return f"#!/bin/sh\nprintf '%s\\n' {line} >&2\nexit {code}\n"
 
 

@@ -6,6 +6,8 @@ import contextlib
 import os
 import sys
 
+from nornir_torque_vm.errors import one_line
+
 
 def settle_stdio() -> None:
     """Make sure descriptors 0, 1 and 2 are open, so that no file opened later becomes one of them."""
@@ -22,9 +24,4 @@ def settle_stdio() -> None:
 def say(sentence: str) -> None:
     """Write one line to stderr, for a batch job its error file; what cannot be written is not said."""
     with contextlib.suppress(OSError):
-        print(f"torque-vm: {printable(sentence)}", file=sys.stderr, flush=True)
-
-
-def printable(text: str) -> str:
-    """``text`` as any stream and syslog take it: no NUL, and bytes that are not UTF-8 written out."""
-    return text.replace("\0", " ").encode(errors="backslashreplace").decode()
+        print(f"torque-vm: {one_line(sentence)}", file=sys.stderr, flush=True)

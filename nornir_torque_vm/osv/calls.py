@@ -73,7 +73,7 @@ def text_of(answer: bytes) -> str:
     text = answer.decode(errors="replace").strip()
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return found if isinstance(found, str) else text
 

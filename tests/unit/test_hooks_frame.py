@@ -101,8 +101,8 @@ def test_an_unforeseen_error_is_one_line_for_the_user_and_a_traceback_in_syslog(
 def test_hostile_text_is_said_without_harm(capsys: pytest.CaptureFixture[str], logged: list[str]) -> None:
     """Names are bytes; syslog takes neither a NUL nor what is not UTF-8."""
     assert code_of(RequestError("not \udcff but \0")) == 1
-    assert logged == ["prologue job=17.head not \\udcff but  "]
-    assert capsys.readouterr().err == "torque-vm: not \\udcff but  \n"
+    assert logged == ["prologue job=17.head not \\udcff but \\x00"]
+    assert capsys.readouterr().err == "torque-vm: not \\udcff but \\x00\n"
 
 
 def test_not_being_able_to_say_it_does_not_change_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,4 +196,4 @@ def test_a_line_of_syslog_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(syslog, "syslog", lambda _level, line: lines.append(line))
     log("epilogue", "17.head", "it said\nfoo:\tbar\0\n")
-    assert lines == ["epilogue job=17.head it said foo: bar "]
+    assert lines == ["epilogue job=17.head it said foo: bar\\x00"]

@@ -37,7 +37,7 @@ def test_it_says_one_line_and_ends_with_the_code(script: Path, sentence: str) ->
     """Whatever is in the sentence; nothing of the old script is run."""
     replace_script(str(script.parents[2]), str(script), ME, stand_in(sentence, 122))
     done = subprocess.run([script], capture_output=True, text=True, check=False)
-    said = " ".join(sentence.replace("\0", " ").split())
+    said = " ".join(sentence.replace("\0", "\\x00").split())
     assert (done.returncode, done.stdout, done.stderr) == (122, "", f"torque-vm: {said}\n")
 
 
