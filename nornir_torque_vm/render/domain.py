@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from nornir_torque_vm.addresses.bridge import bridge_of
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Guest, Placement, Plan, UserFiles
 from nornir_torque_vm.pinning.topology import cpus_text
@@ -122,7 +123,7 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         base_format=plan.image.format,
         volumes=volumes,
         # Root in such a guest is its user: the card is where the site has said.
-        bridge=settings.user_image_bridge if user_is_root(plan) else settings.bridge,
+        bridge=bridge_of(plan, settings),
         network="" if user_is_root(plan) else settings.network,
         network_filter=settings.network_filter if shape.domain_type in CPU_MODES else "",
         fixed=guest.static,
