@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from nornir_torque_vm.config.fields import show
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import InventoryError, RequestError, SettingsError
-from nornir_torque_vm.model import Distro, Image, Owner, UserDir, UserFiles
+from nornir_torque_vm.model import Distro, Image, Owner, Plan, UserDir, UserFiles
 
 SITE_ROOT = frozenset(UserFiles)
 """Ways to their owner's files that guests may have where root is the site: those of its images."""
@@ -27,6 +27,11 @@ MOST_DEVICES = 17
 def ways_for(image: Image) -> frozenset[UserFiles]:
     """How guests of ``image`` may have files."""
     return USER_ROOT if image.own else SITE_ROOT
+
+
+def owner_emulates(plan: Plan) -> bool:
+    """Whether the emulators of a plan's guests have the owner's rights: as in ``templates/domain.xml.j2``."""
+    return plan.user_files is UserFiles.NINE_P or plan.image.own
 
 
 def files_for(settings: Settings, owner: Owner, image: Image) -> tuple[UserFiles, tuple[UserDir, ...]]:

@@ -9,7 +9,7 @@ through libvirt as all files of guests are.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from nornir.core.task import Result, Task
 
@@ -23,12 +23,13 @@ from nornir_torque_vm.errors import HypervisorError, RequestError, StorageError
 from nornir_torque_vm.found import DOMAIN_PREFIX
 from nornir_torque_vm.identity import job_tag
 from nornir_torque_vm.inventory.hostdata import node_of, plan_of, settings_of
-from nornir_torque_vm.model import Guest, Image, Node, Plan, UserFiles
+from nornir_torque_vm.model import Guest, Image, Node, Plan
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.sizes import format_size, power_of_two
 from nornir_torque_vm.storage import Kind, Storage
 from nornir_torque_vm.tasks.common import connection, uri_of
 from nornir_torque_vm.tasks.selection import is_of_job
+from nornir_torque_vm.userfiles import owner_emulates
 
 NAME = "unclot"
 DIRECTORY = "/dev/shm"  # noqa: S108 - where libvirt has QEMU look for the file; names are ours and made anew
@@ -103,7 +104,7 @@ def make_shared_memory(task: Task) -> Result:
             node=node,
         )
     current.get().check()
-    storage.hole(memory.name, memory.size, _emulator_user(task, plan))
+    storage.hole(memory.name, memory.size, user_of(plan, lambda: _usual_user(task)))
     return Result(host=task.host, result=memory.name, changed=True)
 
 
@@ -182,10 +183,15 @@ def _storage(task: Task) -> Storage:
     return VolumeStorage(connection(task), DIRECTORY, node=node, kind=_KIND)
 
 
-def _emulator_user(task: Task, plan: Plan) -> tuple[int, int]:
-    """Uid and gid of the job's emulators on the node: the owner's with 9p, else those libvirt gives them."""
-    if plan.user_files is UserFiles.NINE_P:
-        return plan.job.owner.uid, plan.job.owner.gid
+def user_of(plan: Plan, usual: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+    """Uid and gid of the job's emulators on a node.
+
+    :param usual: tells those that libvirt gives emulators there.
+    """
+    return (plan.job.owner.uid, plan.job.owner.gid) if owner_emulates(plan) else usual()
+
+
+def _usual_user(task: Task) -> tuple[int, int]:
     from nornir_torque_vm.capabilities import emulator_user
 
     with mapped(node_of(task.host)):

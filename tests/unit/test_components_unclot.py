@@ -21,7 +21,7 @@ from nornir_torque_vm.config.settings import Settings, loads
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import HypervisorError, RequestError
 from nornir_torque_vm.identity import job_tag
-from nornir_torque_vm.model import Distro, Image
+from nornir_torque_vm.model import Distro, Image, UserFiles
 from nornir_torque_vm.reap.reaper import Fate, Reaper
 from nornir_torque_vm.render.domain import domain_xml
 
@@ -105,6 +105,20 @@ def test_the_domain_has_the_device() -> None:
     assert (model.get("type"), size.get("unit"), size.text, address.get("bus")) == (
         "ivshmem-plain", "b", str(MIB), "0",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("files", [UserFiles.NONE, UserFiles.NFS, UserFiles.NINE_P])
+def test_the_memory_is_the_emulators_whoever_that_is(own: bool, files: UserFiles) -> None:
+    """Of the user's own image it has the owner's rights too, and could not open what libvirt's has."""
+    plan = plan_on(slots(0), settings=SITE, unclot=True, unclot_shmem=MIB)
+    plan = dataclasses.replace(plan, user_files=files, image=dataclasses.replace(plan.image, own=own))
+    settings = dataclasses.replace(SITE, user_image_bridge="br-user")
+    label = parse_xml(domain_xml(plan, plan.guests[0], VOLUMES, settings)).findtext("seclabel/label")
+    owner = plan.job.owner
+    expected = (64055, 106) if label is None else (owner.uid, owner.gid)
+    assert unclot.user_of(plan, lambda: (64055, 106)) == expected
+    assert label in {None, f"+{owner.uid}:+{owner.gid}"}
 
 
 @pytest.mark.skipif(
