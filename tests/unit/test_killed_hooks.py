@@ -17,12 +17,16 @@ from typing import Any
 import pytest
 from hook_kit import JOB
 from kill_kit import Stage, Victim
+from nornir.core.task import Task
 
+from nornir_torque_vm.components import unclot
 from nornir_torque_vm.errors import GuestError, TorqueVMError
+from nornir_torque_vm.inventory.hostdata import node_of, settings_of
 from nornir_torque_vm.reap import reaper as reaper_module
 from nornir_torque_vm.runstate.handover import read_handover
 from nornir_torque_vm.safetynet import SafetyNet
 from nornir_torque_vm.sitekit import hook_text
+from nornir_torque_vm.storage.local import LocalStorage
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
@@ -37,6 +41,7 @@ def breaks(_host: Any) -> bool:
 
 STARTS: dict[str, Callable[[Stage], object]] = {
     "guests": lambda stage: stage.begin().run(),
+    "guests that share memory": lambda stage: stage.begin(stage.call("ram=64M:unclot=true")).run(),
     "no guests": lambda stage: stage.begin(probe=breaks).run(),
     "a refusal": lambda stage: stage.begin(stage.call("vcpus=17")).run(),
 }
@@ -49,12 +54,26 @@ def stages(tmp_path: Path) -> Iterator[Callable[[], Stage]]:
     made: list[Stage] = []
 
     def make() -> Stage:
-        made.append(Stage(tmp_path / str(len(made)) / "site"))  # events have the name of the last
+        folder = tmp_path / str(len(made)) / "site"  # events have the name of the last
+        made.append(Stage(folder, unclot_enabled=True, unclot_distros=["debian"]))
+        for node in made[-1].nodes:
+            (folder / "run-shm" / node).mkdir(parents=True)  # else the nodes' threads would race for it
         return made[-1]
 
     yield make
     for stage in made:
         stage.close()
+
+
+@pytest.fixture(autouse=True)
+def shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory of each node's, whoever looks into it, as ``/dev/shm`` is."""
+
+    def storage(task: Task) -> LocalStorage:
+        settings, node = settings_of(task.host), node_of(task.host)
+        return LocalStorage(f"{Path(settings.volume_dir).parent}/run-shm/{node}", node=node)
+
+    monkeypatch.setattr(unclot, "_storage", storage)
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +137,7 @@ class TestPrologue:
             stages, Stage.mark, STARTS[start], lambda stage, _: seen.add(refused(stage))
         )
         assert number >= 12
-        assert seen == ({True, False} if start == "guests" else {True})
+        assert seen == ({True, False} if start.startswith("guests") else {True})
 
     def test_the_epilogue_removes_all(self, stages: Callable[[], Stage], start: str) -> None:
         """Alone, and whatever was there."""
@@ -180,9 +199,10 @@ def test_the_next_attempt_has_one_set_of_guests_on_another_mother_superior_too(
 
 
 def started(stage: Stage) -> None:
-    """A job in its guests."""
+    """A job in its guests, which share memory."""
     stage.mark()
-    assert stage.begin().run().ok
+    assert stage.begin(stage.call("ram=64M:unclot=true")).run().ok
+    assert len([name for name in stage.everything() if name.startswith("run-shm")]) == 2
 
 
 def shell_part(stage: Stage) -> None:
