@@ -152,6 +152,8 @@ def test_what_qsub_costs_alone_is_taken_off() -> None:
     ]
     assert submit.line("plain job, pipe", taken).values == (3.0, 5.0)
     assert submit.line("guests by option", taken).values == (10.0, 5.0)
+    told = json.loads(submit.line("plain job, pipe", taken).to_json())
+    assert told["qsub alone"] == 1.5
 
 
 def test_a_filter_runs_besides_qsub() -> None:
