@@ -78,7 +78,7 @@ class _Exchange:
         exited = False
         while True:
             self._send()
-            self._receive()
+            self._receive(min(end, time.monotonic() + POLL))
             if self._channel.exit_status_ready() and not exited:
                 exited, end = True, min(until, time.monotonic() + AFTER_EXIT)
             if exited and self._drained:
@@ -109,11 +109,18 @@ class _Exchange:
             return
         self._sending = False
 
-    def _receive(self) -> None:
-        while self._channel.recv_ready():
-            _keep(self._out, self._channel.recv(CHUNK))
-        while self._channel.recv_stderr_ready():
-            _keep(self._err, self._channel.recv_stderr(CHUNK))
+    def _receive(self, end: float) -> None:
+        """Take what is there, some of either stream in turn: there may always be more."""
+        more = True
+        while more:
+            more = False
+            if self._channel.recv_ready():
+                more = True
+                _keep(self._out, self._channel.recv(CHUNK))
+            if self._channel.recv_stderr_ready():
+                more = True
+                _keep(self._err, self._channel.recv_stderr(CHUNK))
+            more = more and time.monotonic() < end
 
     def _result(self) -> CommandResult:
         out, err = (bytes(data).decode(errors="replace") for data in (self._out, self._err))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 from libvirt_kit import limit
 from ssh_server import SshServer, free_port, hanging_up, mute_listener, private_key, public_line
 
-from nornir_torque_vm.connections import guest_ssh
+from nornir_torque_vm.connections import channel, guest_ssh
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.connections.guest_ssh import (
     GuestSshConnection,
@@ -107,6 +109,60 @@ def test_no_command_outlives_its_timeout(guest: GuestSshConnection, command: str
     with pytest.raises(SshUnreachable, match=r"guest j1-r0: a command was not over after 0\.3 s"):
         guest.run(command, timeout=0.3)
     assert 0.3 <= time.monotonic() - began < 1.5
+
+
+class Flood:
+    """A channel that always has something more to say; ``exited``: although its command is over."""
+
+    def __init__(self, *, exited: bool) -> None:
+        self._pipe = os.pipe()
+        self._exited = exited
+        self.eof_received = self.closed = False
+
+    def fileno(self) -> int:
+        return self._pipe[0]
+
+    def recv_ready(self) -> bool:
+        return True
+
+    recv_stderr_ready = recv_ready
+
+    def recv(self, size: int) -> bytes:
+        return b"x" * size
+
+    recv_stderr = recv
+
+    def shutdown_write(self) -> None:
+        """Nothing waits for it."""
+
+    def exit_status_ready(self) -> bool:
+        return self._exited
+
+    def recv_exit_status(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """Close what can be polled."""
+        for fd in self._pipe:
+            os.close(fd)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("exited", [False, True])
+def test_a_guest_that_never_stops_talking_is_not_listened_to_for_ever(
+    monkeypatch: pytest.MonkeyPatch, *, exited: bool
+) -> None:
+    """However fast it is; on either stream."""
+    monkeypatch.setattr(channel, "AFTER_EXIT", 0.2)
+    flood: Any = Flood(exited=exited)
+    began = time.monotonic()
+    try:
+        with contextlib.nullcontext() if exited else pytest.raises(TimeoutError):
+            said = channel._Exchange(flood, b"").finish(began + (20 if exited else 0.5))
+            assert len(said.stdout) == channel.OUTPUT_LIMIT
+    finally:
+        flood.close()
+    assert time.monotonic() - began < 10
 
 
 def test_the_deadline_bounds_a_command_and_makes_it_late(guest: GuestSshConnection) -> None:
