@@ -27,7 +27,8 @@ from nornir_torque_vm.tasks.selection import is_of_job
 NAME = "iocm"
 END = "-dim.json"
 ACCOUNT = "0"
-"""Whose processes can be a manager: others may have any words they like."""
+"""Whose processes can be a manager: others may have any words they like, and so may setuid programs that others
+started."""
 TERM_SECONDS = 2.0
 """How long a manager gets to end by itself."""
 
@@ -106,7 +107,7 @@ def _gone(task: Task, file: str, sign: str) -> bool:
 
 def _running(task: Task, file: str) -> list[str]:
     """The numbers of root's processes that have a configuration among their words."""
-    done = on_node(task, ["pgrep", "-u", ACCOUNT, "-f", _pattern(file)])
+    done = on_node(task, ["pgrep", "-u", ACCOUNT, "-U", ACCOUNT, "-f", _pattern(file)])
     if done.rc not in {0, 1}:
         raise NodeShellError(f"pgrep ended with {done.rc}", node=node_of(task.host))
     return [word for word in done.stdout.split() if word.isdigit()]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hook_kit import Site
@@ -257,3 +258,30 @@ def test_a_command_that_fails_says_why(
     )
     (entry,) = Report.from_results(results).bad
     assert (entry.what, entry.error) == (sentence, f"node node1: {sentence}")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_setuid_program_that_a_user_started_is_no_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is root's, with the user's words; a manager that cannot be ended fails the end of a job."""
+
+    def here(_: Any, argv: Sequence[str]) -> CommandResult:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        return CommandResult(done.returncode, done.stdout, done.stderr)
+
+    monkeypatch.setattr(dim, "on_node", here)
+    file, task = f"{tmp_path}/iocm/tvm-17-a1-0badcafe-dim.json", cast(Task, None)
+    for uid, ours in ((65534, False), (0, True)):
+        with subprocess.Popen(
+            ["io_manager.py", "-", file], executable="/bin/cat", stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            preexec_fn=functools.partial(os.setresuid, uid, 0, 0),  # noqa: PLW1509 - no thread of ours
+        ) as child:  # fmt: skip
+            assert child.stdin is not None
+            assert child.stdout is not None
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            child.stdout.readline()
+            assert dim._running(task, file) == ([str(child.pid)] if ours else [])
+            child.communicate(b"")
