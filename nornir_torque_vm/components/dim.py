@@ -27,8 +27,8 @@ from nornir_torque_vm.tasks.selection import is_of_job
 NAME = "iocm"
 END = "-dim.json"
 ACCOUNT = "0"
-"""Whose processes can be a manager: others may have any words they like, and so may setuid programs that others
-started."""
+"""Whose processes can be a manager: others may have any words they like, and setuid programs have those of
+whoever started them."""
 TERM_SECONDS = 2.0
 """How long a manager gets to end by itself."""
 
