@@ -21,6 +21,7 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import NOTICE, Deadline
 from nornir_torque_vm.errors import DeadlineExceeded, NoAddress, SettingsError
 from nornir_torque_vm.model import Guest, Plan
+from nornir_torque_vm.trust import exposure
 
 PATIENCE = 30.0
 """Seconds one answer may take."""
@@ -50,6 +51,7 @@ def program(path: str) -> Iterator[int]:
     :raises SettingsError: it cannot be had, or may have been written by others than root.
     """
     try:
+        reason = exposure(path)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as error:
         raise SettingsError(f"ip_script {path} cannot be opened: {error.strerror}") from error
@@ -62,6 +64,8 @@ def program(path: str) -> Iterator[int]:
                 f"ip_script {path} may be written by others than root",
                 hint=f"chown root {path}; chmod go-w {path}",
             )
+        if reason:  # another program of root's could be put in its place
+            raise SettingsError(f"ip_script {path} can be exchanged by others than root: {reason}")
         yield fd
     finally:
         os.close(fd)

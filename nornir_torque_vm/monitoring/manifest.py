@@ -15,6 +15,7 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.errors import SettingsError
 from nornir_torque_vm.model import Job
 from nornir_torque_vm.sitekit import kit_file
+from nornir_torque_vm.trust import exposure
 
 KEY = "jobID"
 """Name of the tag, as the earlier system had it."""
@@ -25,16 +26,22 @@ _LIMIT = 1 << 20
 def manifest_for(job: Job, settings: Settings) -> bytes:
     """Return the manifest of a job's task.
 
-    :raises SettingsError: the site's is none, or has what is secret.
+    :raises SettingsError: the site's is none, has what is secret, or could have been written by others.
     """
     path = Path(settings.snap_task) if settings.snap_task else kit_file("monitoring", "snap-task.json")
     try:
+        reason = exposure(settings.snap_task) if settings.snap_task else ""
         with path.open("rb") as file:
             manifest = json.loads(file.read(_LIMIT))
     except OSError as error:
         raise SettingsError(f"snap_task {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"snap_task {path} is not JSON") from error
+    if reason:
+        raise SettingsError(
+            f"snap_task: {reason}, who could have root's daemon do anything",
+            hint="give it to root and take the right to write from all others",
+        )
     found = list(_objects(manifest))
     if any(_SECRETS & one.keys() for one in found):
         raise SettingsError(

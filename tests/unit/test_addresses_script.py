@@ -76,6 +76,20 @@ def test_a_program_that_others_could_have_written_is_not_run(tmp_path: Path, mod
 
 
 @as_root
+def test_a_program_in_a_directory_of_others_is_not_run(tmp_path: Path) -> None:
+    """Another one of root's in its place would be given our words, and its own would be believed."""
+    settings = site(tmp_path, f"touch {tmp_path}/ran; echo 10.0.0.9/24")
+    tmp_path.chmod(0o777)
+    with pytest.raises(SettingsError) as caught:
+        asked(plan_of(), settings, soon())
+    assert str(caught.value) == (
+        f"ip_script {settings.ip_script} can be exchanged by others than root: "
+        f"{tmp_path} can be written by others (mode 0777)"
+    )
+    assert not (tmp_path / "ran").exists()
+
+
+@as_root
 def test_a_program_of_another_account_is_not_run(tmp_path: Path) -> None:
     """Whatever its mode; nor a directory, a pipe, or what is not there."""
     settings = site(tmp_path, "echo 10.0.0.9/24")

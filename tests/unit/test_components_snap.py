@@ -193,6 +193,20 @@ def test_a_manifest_that_cannot_be_used_is_refused(tmp_path: Path, text: str, se
     assert f"snap_task {tmp_path}/task.json {sentence}" in str(raised.value)
 
 
+def test_a_manifest_that_others_could_have_written_is_refused(tmp_path: Path) -> None:
+    """What publishes figures runs as root."""
+    text = '{"version": 1, "process": [{"plugin_name": "tag"}]}'
+    settings = site_with(tmp_path / "task.json", text)
+    assert manifest_for(JOB, settings)
+    (tmp_path / "task.json").chmod(0o666)
+    with pytest.raises(SettingsError) as raised:
+        manifest_for(JOB, settings)
+    assert str(raised.value) == (
+        f"snap_task: {tmp_path}/task.json can be written by others (mode 0666), who could have root's daemon "
+        "do anything; give it to root and take the right to write from all others"
+    )
+
+
 def test_what_is_shipped_has_no_credentials() -> None:
     """Neither users nor passwords nor hosts."""
     text = kit_file("monitoring", "snap-task.json").read_text()
