@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ SAID = 200
 """Characters of that which an error repeats."""
 PATIENCE = 60.0
 """Seconds a command may take when the deadline leaves more."""
+LAST_WAIT = 1.0
+"""Seconds one that was killed is waited for: in a dead file system it does not even die."""
 
 
 def on_node(task: Task, argv: Sequence[str]) -> CommandResult:
@@ -51,7 +54,8 @@ def on_node(task: Task, argv: Sequence[str]) -> CommandResult:
             rc = process.wait(current.get().clamp(PATIENCE))
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LAST_WAIT)
             raise NodeShellError(f"{argv[0]} did not end in time", node=node_of(task.host)) from None
         texts = []
         for file in (out, err):

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -258,6 +259,29 @@ def test_a_command_that_fails_says_why(
     )
     (entry,) = Report.from_results(results).bad
     assert (entry.what, entry.error) == (sentence, f"node node1: {sentence}")
+
+
+@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
+def test_a_command_that_not_even_a_signal_ends_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that hangs in a dead file system."""
+    sent: list[int] = []
+
+    def stuck(task: Task) -> Result:
+        must_on_node(task, ["sleep", "20"])
+        return Result(host=task.host)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nornir_torque_vm.tasks.node_command.PATIENCE", 0.2)
+        patched.setattr("nornir_torque_vm.tasks.node_command.LAST_WAIT", 0.2, raising=False)
+        patched.setattr("os.killpg", lambda pid, _: sent.append(pid))
+        began = time.monotonic()
+        engine = Engine(site.settings, Deadline.after(60))
+        said = engine.run(node_inventory([Node("node1")], site.settings, here="node1"), stuck)["node1"][0]
+    os.killpg(sent[0], signal.SIGKILL)
+    assert "sleep did not end in time" in str(said.exception)
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
