@@ -261,12 +261,16 @@ def test_a_command_that_fails_says_why(
     assert (entry.what, entry.error) == (sentence, f"node node1: {sentence}")
 
 
-@pytest.mark.filterwarnings("ignore:subprocess:ResourceWarning")
 def test_a_command_that_not_even_a_signal_ends_is_not_waited_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that hangs in a dead file system."""
-    sent: list[int] = []
+    started: list[subprocess.Popen[bytes]] = []
+    usual = subprocess.Popen
+
+    def kept(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(usual(*words, **options))
+        return started[-1]
 
     def stuck(task: Task) -> Result:
         must_on_node(task, ["sleep", "20"])
@@ -275,11 +279,15 @@ def test_a_command_that_not_even_a_signal_ends_is_not_waited_for(
     with monkeypatch.context() as patched:
         patched.setattr("nornir_torque_vm.tasks.node_command.PATIENCE", 0.2)
         patched.setattr("nornir_torque_vm.tasks.node_command.LAST_WAIT", 0.2, raising=False)
-        patched.setattr("os.killpg", lambda pid, _: sent.append(pid))
+        patched.setattr("os.killpg", lambda *_: None)
+        patched.setattr("subprocess.Popen", kept)
         began = time.monotonic()
         engine = Engine(site.settings, Deadline.after(60))
         said = engine.run(node_inventory([Node("node1")], site.settings, here="node1"), stuck)["node1"][0]
-    os.killpg(sent[0], signal.SIGKILL)
+    (process,) = started
+    assert process.poll() is None
+    process.kill()
+    process.wait()
     assert "sleep did not end in time" in str(said.exception)
     assert time.monotonic() - began < 15
 
