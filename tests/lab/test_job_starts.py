@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from driving import SMALL, Job, leftovers, wait_for
-from remains import assert_nothing_left, domains
+from remains import assert_nothing_left, domains, leases_of
 
 from nornir_torque_vm.driver import session
 from nornir_torque_vm.driver.deploy import deploy_hooks
@@ -44,9 +44,12 @@ def test_two_jobs_on_one_node_have_nothing_of_each_other(lab: Lab) -> None:
     names = [domains(lab, id_of(job)) for job in jobs]
     assert [{node: len(found) for node, found in name.items()} for name in names] == [{"node1": 2}] * 2
     assert [job.lines[0] for job in jobs] == [f"j{id_of(job).partition('.')[0]}-r0" for job in jobs]
+    leases = [leases_of(lab, id_of(job)) for job in jobs]
+    assert [len(set(held.values())) for held in leases] == [2, 2]
     jobs[0].session.cancel()
     threads[0].join(60)
     assert_nothing_left(lab, id_of(jobs[0]))
+    assert leases_of(lab, id_of(jobs[1])) == leases[1]
     assert domains(lab, id_of(jobs[1])) == names[1]
     before = len(jobs[1].lines)
     wait_for(lambda: len(jobs[1].lines) > before, 30)
