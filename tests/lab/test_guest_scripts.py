@@ -88,7 +88,7 @@ def test_a_failing_script_of_the_user_ends_the_job_with_its_last_words(lab: Lab)
     number = ended.outcome.job_id.partition(".")[0]
     assert (ended.exit_code, job.lines) == (120, [])
     sentence = f"j{number}-r0 on node1, vm-prologue: it ended with exit status 3: no licence"
-    assert job.errors.strip().endswith(sentence)
+    assert f"{sentence}; console in " in job.errors
     assert history(lab, ended, "verdict")["outcome"] == "refused"
     assert leftovers(lab) == {}
 
