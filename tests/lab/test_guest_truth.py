@@ -11,11 +11,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import subprocess
+import threading
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from driving import Job, leftovers
+from driving import Job, leftovers, shell, started, wait_for
 from nfs_server import nfs_server
 
 from nornir_torque_vm.guestimages import build
@@ -23,6 +26,7 @@ from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.lab.files import USER
 from nornir_torque_vm.lab.layout import cache_dir
 from nornir_torque_vm.model import FileRef
+from nornir_torque_vm.qcow2 import HEADER_BYTES, parse_header
 from nornir_torque_vm.request import parse_request
 
 pytestmark = [pytest.mark.lab, pytest.mark.guest, pytest.mark.timeout(1200)]
@@ -32,7 +36,17 @@ PATIENCE = 600.0
 GROUP = ("project", 3003)
 METADATA = "#cloud-config\ntimezone: Asia/Tokyo\n"
 SITE_METADATA = "/etc/torque-vm/metadata.yaml"
+IMAGE = "debian.qcow2"
+MEMORY = "/var/ramdisk"
+DATA = f"{USER.home}/site.img"
+DATA_BYTES = 32 << 20
+VARIABLE = ("PARAM", 'it\'s $HOME; "x"')
 SETTINGS: dict[str, object] = {
+    "img_default": IMAGE,
+    "disk_default": DATA,
+    "filesystem_type_default": "ramdisk",
+    "ramdisk_dir": MEMORY,
+    "ramdisk_mb": 768,
     "timeout": PATIENCE,
     "prologalarm": PATIENCE + 60,
     "name_server": ["10.89.0.53", "10.89.0.54"],
@@ -46,7 +60,7 @@ SETTINGS: dict[str, object] = {
     "software_dirs": ["/opt=/opt-hpc"],
     "nfs_sources": ["node2:/export/home=/home", "node2:/export/work=/work", "node2:/export/opt=/opt"],
 }
-REQUEST = "img=debian.qcow2,vcpus=2,ram=640M"
+REQUEST = "vcpus=2,ram=640M"
 FACTS = {
     "id": "id",
     "home": "pwd; cat input; echo made >made",
@@ -60,6 +74,11 @@ FACTS = {
     "mounts": "cat /proc/mounts",
     "software": "cat /opt-hpc/tool; touch /opt-hpc/x 2>&1; ls -d /opt",
     "cpus": "nproc",
+    "memory": "grep MemTotal: /proc/meminfo",
+    "disks": "lsblk -bdnro NAME,TYPE,SIZE",
+    "data": "echo kept >/data/file; stat -fc %T /data; stat -c %U /data",
+    "mac": "cat /sys/class/net/e*/address",
+    "env": "env",
     "sudo": "sudo -n true 2>&1",
 }
 """Name → what the job runs for it."""
@@ -89,7 +108,10 @@ class Truth:
     exit_code: int
     errors: str
     guest: str
+    domain: ET.Element
+    """From ``virsh dumpxml``, while it ran."""
     home: Path
+    data: Path
     left: dict[str, list[str]]
 
 
@@ -110,6 +132,7 @@ def truth(lab_possible: None) -> Iterator[Truth]:
         (home / "input").write_text("from home\n")
         (top / "opt/tool").write_text("from opt\n")
         job = told(lab)
+        make_disks(lab)
         yield outcome(lab, job, home)
 
 
@@ -125,7 +148,7 @@ def told(lab: Lab) -> Job:
         with (root / "etc/group").open("a") as file:
             file.write(f"{GROUP[0]}:x:{GROUP[1]}:{USER.name}\nsudo:x:27:{USER.name}\n")
     (lab.root("node1") / "srv/metadata.yaml").write_text(METADATA)
-    job = Job(lab, f"{gathered(FACTS)}cat {ROOT_PLACE}; exit 7")
+    job = Job(lab, f"{gathered(FACTS)}cat {ROOT_PLACE}; exit 7", variables=(VARIABLE,))
     ref = FileRef("/srv/metadata.yaml", hashlib.sha256(METADATA.encode()).hexdigest())
     wanted = dataclasses.replace(parse_request([REQUEST]), metadata=ref)
     job.submission = dataclasses.replace(job.submission, resources=(f"other={wanted.encode()}",))
@@ -133,9 +156,26 @@ def told(lab: Lab) -> Job:
     return job
 
 
+def make_disks(lab: Lab) -> None:
+    """Memory for disks on every node, and the disk that the site gives its jobs."""
+    for node in lab.node_names:
+        options = f"size={SETTINGS['ramdisk_mb']}m,mode=0711,nosuid,nodev,noexec"
+        shell(lab, node, f"mkdir {MEMORY}; mount -t tmpfs -o {options} tmpfs {MEMORY}")
+    shell(
+        lab,
+        "node1",
+        f"truncate -s {DATA_BYTES} {DATA}; mkfs.ext4 -q {DATA}; chown {USER.uid}:{USER.gid} {DATA}",
+    )
+
+
 def outcome(lab: Lab, job: Job, home: Path) -> Truth:
-    """Run the job, and read what it printed."""
+    """Run the job, look at its domain meanwhile, and read what it printed."""
+    texts: list[str] = []
+    looking = threading.Thread(target=lambda: texts.append(dumped(lab, job)), daemon=True)
+    looking.start()
     ended = job.run()
+    looking.join(60)
+    assert texts, job.errors
     facts: dict[str, list[str]] = {}
     for line in map(str.strip, job.lines):
         if line.startswith("=== "):
@@ -143,7 +183,15 @@ def outcome(lab: Lab, job: Job, home: Path) -> Truth:
         elif facts:
             facts[list(facts)[-1]].append(line)
     number = ended.outcome.job_id.partition(".")[0]
-    return Truth(facts, ended.exit_code, job.errors, f"j{number}-r0", home, leftovers(lab))
+    domain = ET.fromstring(texts[0])  # noqa: S314 - libvirt's own
+    data = lab.root("node1") / DATA[1:]
+    return Truth(facts, ended.exit_code, job.errors, f"j{number}-r0", domain, home, data, leftovers(lab))
+
+
+def dumped(lab: Lab, job: Job) -> str:
+    """What libvirt says of the job's guest, once it runs; it boots for longer than this takes."""
+    wait_for(lambda: started(job) or job.over, PATIENCE)
+    return shell(lab, "node1", "virsh -c qemu:///system dumpxml $(virsh -c qemu:///system list --name)")
 
 
 def test_the_job_ran_and_left_nothing(truth: Truth) -> None:
@@ -214,7 +262,7 @@ def test_metadata_of_the_site_and_of_the_user_had_their_effect(truth: Truth) -> 
     assert set(ROOT_FACTS) <= set(truth.facts)
 
 
-@pytest.mark.proves("img")
+@pytest.mark.proves("img_default")
 def test_the_job_is_told_what_sort_of_guest_it_is_in(truth: Truth) -> None:
     """In vTorque's word."""
     assert truth.facts["distro"] == ["SLG", "debian"]
@@ -250,3 +298,53 @@ def test_each_account_opens_with_one_key_and_the_host_key_is_ours(truth: Truth) 
 def test_the_guest_has_the_processors_asked_for(truth: Truth) -> None:
     """Two of them."""
     assert truth.facts["cpus"] == ["2"]
+
+
+@pytest.mark.proves("ram")
+def test_the_guest_has_the_memory_asked_for(truth: Truth) -> None:
+    """640M, less what its kernel keeps for itself before it counts."""
+    _, size, unit = truth.facts["memory"][0].split()
+    assert unit == "kB"
+    assert 0.8 * (640 << 10) < int(size) < 640 << 10
+
+
+@pytest.mark.proves("disk_default")
+def test_the_guest_has_its_disk_its_seed_and_the_sites_and_no_other(truth: Truth) -> None:
+    """The first is as large as the image says; what the job writes to the last one stays."""
+    with (cache_dir() / "images/pool" / IMAGE).open("rb") as file:
+        size = parse_header(file.read(HEADER_BYTES)).virtual_size
+    own, seed, *more = truth.facts["disks"]
+    assert (own, more) == (f"vda disk {size}", [f"vdc disk {DATA_BYTES}"])
+    assert seed.startswith("vdb disk ")
+    assert 0 < int(seed.split()[2]) < 1 << 20
+    assert truth.facts["data"] == ["ext2/ext3", USER.name]
+    read = subprocess.run(["debugfs", "-R", "cat /file", truth.data], capture_output=True, check=True)
+    assert read.stdout == b"kept\n"
+
+
+@pytest.mark.proves("filesystem_type_default", "ramdisk_dir")
+def test_libvirt_knows_the_guest_as_it_knows_itself(truth: Truth) -> None:
+    """Processors, memory, disks and network card; its own disk is in the node's memory."""
+    domain = truth.domain
+    memory = domain.find("memory")
+    assert memory is not None
+    assert (domain.findtext("vcpu"), memory.text, memory.get("unit")) == ("2", str(640 << 10), "KiB")
+    sources = {
+        disk.find("target").get("dev"): disk.find("source").get("file")  # type: ignore[union-attr]
+        for disk in domain.findall("devices/disk")
+    }
+    assert list(sources) == ["vda", "vdb", "vdc"]
+    assert str(sources["vda"]).startswith(f"{MEMORY}/")
+    cards = [card.get("address") for card in domain.findall("devices/interface/mac")]
+    assert cards == truth.facts["mac"]
+
+
+def test_the_job_has_the_environment_of_its_batch_system(truth: Truth) -> None:
+    """Its own, as on a node, with what ``qsub -v`` was given; nothing of the hook's."""
+    env = dict(line.partition("=")[::2] for line in truth.facts["env"])
+    number = truth.guest.partition("-")[0].removeprefix("j")
+    assert env["PBS_JOBID"].partition(".")[0] == number
+    assert (env["HOME"], env["USER"], env["DISTRO"]) == (USER.home, USER.name, "SLG")
+    assert env[VARIABLE[0]] == VARIABLE[1]
+    assert env["PBS_NODEFILE"]
+    assert not {"TORQUE_VM_SETTINGS", "PYTHONPATH", "VIRTUAL_ENV"} & set(env)
