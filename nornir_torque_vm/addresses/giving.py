@@ -6,7 +6,7 @@ import socket
 from collections.abc import Collection, Mapping, Sequence
 
 from nornir_torque_vm.addresses import arp
-from nornir_torque_vm.addresses.bridge import bridge_of
+from nornir_torque_vm.addresses.bridge import bridge_here
 from nornir_torque_vm.addresses.conflicts import check_planned, judged
 from nornir_torque_vm.addresses.script import asked
 from nornir_torque_vm.addresses.static import computed
@@ -36,7 +36,7 @@ def addressed(
         return plan
     plan = asked(plan, settings, deadline) if settings.ip_script else computed(plan, settings, unknown)
     planned = {guest.static.address for guest in plan.guests if guest.static}
-    check_planned(plan, facts, heard(planned, bridge_of(plan, settings), settings, deadline))
+    check_planned(plan, facts, heard(planned, plan, settings, deadline))
     return plan
 
 
@@ -52,8 +52,7 @@ class Listening:
         self._plan, self._addresses, self._deadline = plan, addresses, deadline
         wanted = {address for address in addresses.values() if address}
         self._call = Call(
-            lambda: heard(wanted, bridge_of(plan, settings), settings, deadline, arp.QUICK),
-            name="listen at addresses",
+            lambda: heard(wanted, plan, settings, deadline, arp.QUICK), name="listen at addresses"
         ).start()
 
     def report(self) -> Report:
@@ -68,19 +67,19 @@ class Listening:
 
 def heard(
     addresses: Collection[str],
-    bridge: str,
+    plan: Plan,
     settings: Settings,
     deadline: Deadline,
     pauses: Sequence[float] = arp.PATIENT,
 ) -> dict[str, set[str]]:
-    """Who is at these addresses, as far as this node can hear: address → MAC addresses.
+    """Who is at these addresses of a plan's guests, as far as this node can hear: address → MAC addresses.
 
     Nobody, where there is no bridge to listen at: so it is on machines that only drive other nodes.
     """
     if not settings.check_addresses or is_test(settings.local_uri):
         return {}
     try:
-        found = arp.who_has(bridge, addresses, deadline, pauses)
+        found = arp.who_has(bridge_here(plan, settings, deadline), addresses, deadline, pauses)
     except OSError:
         return {}
     for address in filter(_ours, addresses):

@@ -6,14 +6,16 @@ this node's bridge; guests on another one keep their leases until these end.
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from nornir_torque_vm.addresses import dhcp, wire
-from nornir_torque_vm.addresses.bridge import bridge_of
+from nornir_torque_vm.addresses import arp, dhcp, wire
+from nornir_torque_vm.addresses.bridge import bridge_here
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.virconnect import is_test
 from nornir_torque_vm.deadline import Deadline
+from nornir_torque_vm.model import Plan
 from nornir_torque_vm.runstate.jobstate import JobState
 
 PATIENCE = (0.2, 0.3, 0.5)
@@ -23,7 +25,11 @@ MOST = 256
 
 
 def release_leases(
-    leases: Mapping[str, str], settings: Settings, deadline: Deadline, bridge: str = ""
+    leases: Mapping[str, str],
+    bridge: str,
+    settings: Settings,
+    deadline: Deadline,
+    unsure: Collection[str] = (),
 ) -> str:
     """Give back the leases of guests that are gone.
 
@@ -31,16 +37,38 @@ def release_leases(
     has a lease it offers that address.
 
     :param leases: MAC address → address, empty when it is not known.
-    :param bridge: of the guests; empty: that of the settings.
+    :param bridge: that the guests were on, of this node.
+    :param unsure: MAC addresses of those that may still run elsewhere: who answers keeps its lease.
     :returns: why it could not be done, a clause; empty when it was, or the settings do not want it.
     """
-    if not leases or not settings.release_leases or is_test(settings.local_uri):
+    if not wanted(settings) or not leases:
         return ""
     try:
-        with wire.Wire(bridge or settings.bridge, wire.IP) as line:
-            return _release(line, dict(list(leases.items())[:MOST]), deadline)
+        with wire.Wire(bridge, wire.IP) as line:
+            found, server = _addresses(line, dict(list(leases.items())[:MOST]), deadline)
+            if server is None:
+                return "leases not given back: no DHCP server answers"
+            found = _silent(found, bridge, deadline, unsure)
+            for _ in range(2):
+                for mac, offer in found.items():
+                    line.send(dhcp.release(line.mac, mac, offer.address, offer, secrets.randbits(32)))
     except OSError as error:
-        return f"leases not given back: {bridge or settings.bridge}: {error.strerror or error}"
+        return f"leases not given back: {bridge}: {error.strerror or error}"
+    return ""
+
+
+def wanted(settings: Settings) -> bool:
+    """Whether leases are given back on this node; there are none of libvirt's test driver."""
+    return settings.release_leases and not is_test(settings.local_uri)
+
+
+def leases_of(state: JobState, plan: Plan) -> dict[str, str]:
+    """MAC address → address, empty when it was never learnt, of a plan's guests that ask a DHCP server.
+
+    :raises StateError: the addresses cannot be read.
+    """
+    addresses = state.addresses()
+    return {guest.mac: addresses.get(guest.name, "") for guest in plan.guests if guest.static is None}
 
 
 def given_back(state: JobState | None, settings: Settings, deadline: Deadline) -> list[str]:
@@ -49,26 +77,38 @@ def given_back(state: JobState | None, settings: Settings, deadline: Deadline) -
     :raises StateError: the state cannot be read.
     """
     plan = None if state is None else state.plan()
-    if state is None or plan is None:
+    if state is None or plan is None or not wanted(settings):
         return []
-    addresses = state.addresses()
-    leases = {guest.mac: addresses.get(guest.name, "") for guest in plan.guests if guest.static is None}
-    return [why] if (why := release_leases(leases, settings, deadline, bridge_of(plan, settings))) else []
+    bridge = bridge_here(plan, settings, deadline)
+    why = release_leases(leases_of(state, plan), bridge, settings, deadline)
+    return [why] if why else []
 
 
-def _release(line: wire.Wire, leases: Mapping[str, str], deadline: Deadline) -> str:
+def _addresses(
+    line: wire.Wire, leases: Mapping[str, str], deadline: Deadline
+) -> tuple[dict[str, dhcp.Offer], dhcp.Offer | None]:
+    """MAC address → address and server, for those whose address is known or offered; one server for all."""
     known = [mac for mac, address in leases.items() if address]
     unknown = [mac for mac, address in leases.items() if not address]
     offers = _offers(line, [*known[:1], *unknown], deadline)
-    if not offers:
-        return "leases not given back: no DHCP server answers"
-    server = next(iter(offers.values()))
-    for _ in range(2):
-        for mac, address in leases.items():
-            own = offers.get(mac)
-            if here := address or (own.address if own else ""):
-                line.send(dhcp.release(line.mac, mac, here, own or server, secrets.randbits(32)))
-    return ""
+    server = next(iter(offers.values()), None)
+    if server is None:
+        return {}, None
+    found = {mac: dataclasses.replace(offers.get(mac, server), address=leases[mac]) for mac in known}
+    return {**found, **{mac: offers[mac] for mac in unknown if mac in offers}}, server
+
+
+def _silent(
+    found: Mapping[str, dhcp.Offer], bridge: str, deadline: Deadline, unsure: Collection[str]
+) -> dict[str, dhcp.Offer]:
+    """Leave out the unsure that answer at their addresses."""
+    asked = {offer.address for mac, offer in found.items() if mac in unsure}
+    heard = arp.who_has(bridge, asked, deadline) if asked else {}
+    return {
+        mac: offer
+        for mac, offer in found.items()
+        if mac not in unsure or mac not in heard.get(offer.address, ())
+    }
 
 
 def _offers(line: wire.Wire, asked: Sequence[str], deadline: Deadline) -> dict[str, dhcp.Offer]:

@@ -15,8 +15,9 @@ import click
 from nornir.core.processor import Processor
 
 from nornir_torque_vm.accounts import caller
+from nornir_torque_vm.addresses.bridge import bridge_here
 from nornir_torque_vm.addresses.giving import addressed
-from nornir_torque_vm.addresses.release import release_leases
+from nornir_torque_vm.addresses.release import release_leases, wanted
 from nornir_torque_vm.addresses.static import NO_JOB
 from nornir_torque_vm.cli import offers
 from nornir_torque_vm.cli.show import as_json, show_report
@@ -109,8 +110,7 @@ class Trial:
         self.job = Job(f"{int(time.time())}.{server}", server, caller(), nonce=secrets.token_hex(4))
         self.healthy: list[tuple[Guest, str]] = []
         """Guests that were asked, and what they said."""
-        self.leased: list[str] = []
-        """MAC addresses of guests that ask a DHCP server."""
+        self.plan: Plan | None = None
 
     def run(self, requests: Sequence[str]) -> Report:
         """Start, ask and remove a guest on each node that can be surveyed.
@@ -126,7 +126,7 @@ class Trial:
                 return survey
             plan = make_plan(request, self.settings, self.job, able, image, facts)
             plan = addressed(plan, self.settings, facts, self.engine.deadline, NO_JOB)
-            self.leased = [guest.mac for guest in plan.guests if guest.static is None]
+            self.plan = plan
             try:
                 return Report.combined([survey, self.try_guests(plan), self.remove()])
             except BaseException:
@@ -152,7 +152,10 @@ class Trial:
         deadline = Deadline.after(self.settings.teardown_margin)
         await_stragglers(Deadline.after(min(5.0, self.settings.teardown_margin / 2)))
         report = Engine(self.settings, deadline).destroy(self.nodes, self.job.id)
-        release_leases(dict.fromkeys(self.leased, ""), self.settings, deadline)
+        if self.plan is not None and wanted(self.settings):
+            leases = {guest.mac: "" for guest in self.plan.guests if guest.static is None}
+            bridge = bridge_here(self.plan, self.settings, deadline)
+            release_leases(leases, bridge, self.settings, deadline)
         return report
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 
 from nornir.core.inventory import Inventory
 
-from nornir_torque_vm.addresses.release import release_leases
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
@@ -25,6 +24,7 @@ from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import Node
 from nornir_torque_vm.reap.judge import Facts, Server, Verdict, ids_of, judge, judge_by_order, settle
+from nornir_torque_vm.reap.leases import give_back
 from nornir_torque_vm.reap.leftovers import (
     Found,
     Leftovers,
@@ -257,8 +257,7 @@ class Reaper:
                 )
                 if not report.ok:
                     return Case(left, Fate.FAILED, "; ".join(report.sentences()), int(cli_exit(report)))
-        for bridge, macs in left.macs.items():
-            release_leases(dict.fromkeys(macs, ""), self.settings, self.deadline, bridge)
+        give_back(left, job_ids, self.node.name, self.settings, self.deadline)
         for job_id in job_ids:
             JobState.forget(self.settings.run_dir, job_id)
         return Case(left, Fate.REMOVED, verdict.reason)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from nornir_torque_vm.addresses.bridge import bridge_of
+from nornir_torque_vm.addresses.bridge import bridge_of, network_of
 from nornir_torque_vm.errors import RequestError
 from nornir_torque_vm.model import Guest, Placement, Plan, UserFiles
 from nornir_torque_vm.pinning.topology import cpus_text
-from nornir_torque_vm.render.cloudinit.metadata import user_is_root
 from nornir_torque_vm.render.datadisk import SERIAL
 from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
@@ -122,9 +121,8 @@ def domain_xml(plan: Plan, guest: Guest, volumes: GuestVolumes, settings: Settin
         chain=(guest.base,) if guest.base else (plan.image.path, *plan.image.backing),
         base_format=plan.image.format,
         volumes=volumes,
-        # Root in such a guest is its user: the card is where the site has said.
         bridge=bridge_of(plan, settings),
-        network="" if user_is_root(plan) else settings.network,
+        network=network_of(plan, settings),
         network_filter=settings.network_filter if shape.domain_type in CPU_MODES else "",
         fixed=guest.static,
         placement=placement_texts(guest.placement),

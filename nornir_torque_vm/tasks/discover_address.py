@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping
 
 from nornir.core.task import Result, Task
 
+from nornir_torque_vm.addresses.bridge import bridge_of, network_of
 from nornir_torque_vm.addresses.model import AddressSource
 from nornir_torque_vm.errors import DeadlineExceeded, NoAddress
 from nornir_torque_vm.inventory.hostdata import guest_of, settings_of
+from nornir_torque_vm.model import Plan
 from nornir_torque_vm.tasks.common import LIBVIRT, rounds, where
 from nornir_torque_vm.tasks.sources import Enquiry
 from nornir_torque_vm.tasks.watch import Watch
@@ -66,10 +68,19 @@ def discover_address(task: Task, sources: Iterable[str] | None = None) -> Result
     heard = watch.said() or "nothing is on its console yet"
     behind = " and at the DHCP server behind it" if guest_of(host).static is None else ""
     raise DeadlineExceeded(
-        f"{waited}: {_told({**enquiry.said, **_libvirt(watch)})}; look at the bridge"
-        f" {settings_of(host).bridge}{behind}; {heard}",
+        f"{waited}: {_told({**enquiry.said, **_libvirt(watch)})}; look at the"
+        f" {_place(task)}{behind}; {heard}",
         **where(task),
     )
+
+
+def _place(task: Task) -> str:
+    """What its card is on, in words; without a plan, what those of most guests are on."""
+    plan, settings = task.host.get("plan"), settings_of(task.host)
+    network, bridge = settings.network, settings.bridge
+    if isinstance(plan, Plan):
+        network, bridge = network_of(plan, settings), bridge_of(plan, settings)
+    return f"network {network}" if network else f"bridge {bridge}"
 
 
 def _sources(task: Task) -> tuple[AddressSource, ...]:

@@ -11,8 +11,11 @@ from urllib.parse import urlsplit
 
 from nornir.core.inventory import Host
 
+from nornir_torque_vm.addresses.bridge import bridge_here
 from nornir_torque_vm.connections.virconnect import is_test
+from nornir_torque_vm.deadline import current
 from nornir_torque_vm.inventory.hostdata import settings_of
+from nornir_torque_vm.model import Plan
 from nornir_torque_vm.tasks.common import uri_of
 
 _SIOCGIFADDR = 0x8915
@@ -21,8 +24,8 @@ _ADDRESS_AT = 20
 """Where it lies in ``struct ifreq``: behind 16 bytes of name, a family and a port."""
 
 
-def node_address(host: Host) -> str:
-    """IPv4 address of the node that ``host`` is on; empty when there is none a guest could use.
+def node_address(host: Host, plan: Plan) -> str:
+    """IPv4 address of the node that ``host`` is on; empty when there is none a guest of the plan could use.
 
     The address the inventory states; else that of the host in the libvirt URI, which is resolved for
     the connection anyway; on this machine that of the guests' bridge: its own name may stand for
@@ -35,7 +38,9 @@ def node_address(host: Host) -> str:
     if is_test(uri):
         return ""  # there are no guests that could greet
     far = urlsplit(uri).hostname
-    return resolve(far) if far else interface_address(settings_of(host).bridge)
+    if far:
+        return resolve(far)
+    return interface_address(bridge_here(plan, settings_of(host), current.get()))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -55,7 +55,7 @@ def prepare_image(task: Task, dry_run: bool | None = None) -> Result:
         return Result(host=host, result=found, changed=False)
     if not task.is_dry_run(dry_run):
         site = site_metadata(settings.metadata_file)
-        files = seed_files(plan, guest, keys_of(host), node_address(host), settings, site)
+        files = seed_files(plan, guest, keys_of(host), node_address(host, plan), settings, site)
         image = dataclasses.replace(plan.image, path=guest.base) if guest.base else plan.image
         disks.overlay(overlay, image, guest.shape.ramdisk)  # each checks the deadline before it writes
         storage.put(seed, seed_iso(files))

@@ -46,6 +46,7 @@ COMPUTED = {
 TIMES = (12.0, 60.0)
 """Seconds for a start that fails; the second where the machine was too busy for the guest to get a lease."""
 SCRIPT = "/etc/torque-vm/address"
+NETWORK = f'<network><name>cluster</name><forward mode="bridge"/><bridge name="{BRIDGE}"/></network>'
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,22 @@ def test_the_leases_of_a_jobs_guests_end_with_it(site: Lab) -> None:
     assert len(mine) == 2
     assert all(any("DHCPACK" in line and mac in line for line in log) for mac in mine)
     assert leased(site) == before
+
+
+def test_guests_of_a_libvirt_network_are_on_its_bridge(site: Lab) -> None:
+    """Their leases end there, whatever bridge the settings name."""
+    site.run("node1", ["virsh", "-q", "net-create", "/dev/stdin"], input=NETWORK)
+    job = Job(site, "true", SMALL)
+    try:
+        with settings(site, {"network": "cluster", "bridge": "br-none"}, "node1"):
+            ended = job.run()
+    finally:
+        site.run("node1", ["virsh", "-q", "net-destroy", "cluster"])
+    assert ended.exit_code == 0, job.errors
+    log = site.paths.log(SWITCH, "dnsmasq").read_text().splitlines()
+    (mac,) = macs(site, ended)
+    assert any("DHCPACK" in line and mac in line for line in log)
+    assert_nothing_left(site, ended.outcome.job_id)
 
 
 def test_leases_of_a_failed_start_end_too(site: Lab) -> None:

@@ -111,7 +111,9 @@ def test_where_the_site_does_not_want_it_nobody_is_asked(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("nornir_torque_vm.addresses.arp.who_has", who_has)
     deadline = Deadline.after(20)
-    assert giving.heard(["10.89.0.9"], "br0", Settings(check_addresses=False), deadline) == {}
+    assert giving.heard(["10.89.0.9"], plan_of(), Settings(check_addresses=False), deadline) == {}
     assert asked == []
-    assert giving.heard(["10.89.0.9"], "br0", Settings(), deadline) == {"10.89.0.9": {"02:00:00:00:00:09"}}
+    assert giving.heard(["10.89.0.9"], plan_of(), Settings(), deadline) == {
+        "10.89.0.9": {"02:00:00:00:00:09"}
+    }
     assert asked == ["br0"]

@@ -24,6 +24,7 @@ from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.errors import HypervisorUnreachable
 from nornir_torque_vm.identity import domain_name
 from nornir_torque_vm.model import Job
+from nornir_torque_vm.reap import leases as leases_module
 from nornir_torque_vm.reap import reaper as reaper_module
 from nornir_torque_vm.reap.reaper import Case, Fate, Reaper
 from nornir_torque_vm.reap.sightings import FILE, Sightings
@@ -140,7 +141,9 @@ class TestOver:
         """It need not be the one that the settings name, as for guests of users' own images."""
         given: dict[str, list[str]] = {}
         monkeypatch.setattr(
-            reaper_module, "release_leases", lambda macs, *words: given.setdefault(words[-1], []).extend(macs)
+            leases_module,
+            "release_leases",
+            lambda macs, bridge, *_: given.setdefault(bridge, []).extend(macs),
         )
         usual = node.settings
         node.settings = dataclasses.replace(usual, bridge="br-user")

@@ -247,6 +247,14 @@ def test_a_late_guest_says_where_to_look(world: World) -> None:
     assert str(error).endswith(f"{looking}its console says: udhcpc: broadcasting discover")
 
 
+def test_a_late_guest_of_a_libvirt_network_says_that(world: World) -> None:
+    """The bridge of the settings is not where it is."""
+    world.inventory.defaults.data["settings"] = dataclasses.replace(world.settings, network="cluster")
+    script(world, FakeDomain({AGENT: NOT_CONNECTED}))
+    error = first_error(ask(world, "agent", seconds=0.6), "j17-r0")
+    assert "; look at the network cluster and at the DHCP server behind it; " in str(error)
+
+
 def test_a_line_is_quoted_in_part_when_it_is_long(world: World) -> None:
     """The guest decides what it prints; the report stays readable."""
     script(world, FakeDomain({AGENT: NOT_CONNECTED}, states=[GONE]))
