@@ -1,8 +1,10 @@
 """A node's processors and memory as its hardware groups them, read from libvirt's capabilities. Pure.
 
 Format: https://libvirt.org/formatcaps.html, ``host/topology``. Each ``<cpu>`` of a cell names its socket,
-its core and its ``siblings``, the processors of the same core. A processor that is offline is listed
-without them (libvirt 9.0, src/conf/capabilities.c), so the node's online map is asked for as well.
+its core and its ``siblings``, the processors of the same core. A processor that was offline when libvirtd
+first looked is not listed, also when it is online now. One that was switched off later is listed still, as
+a core of its own in socket 0 (recorded with libvirt 9.0: tests/data/capabilities), so the node's online map
+is asked for as well.
 """
 
 from __future__ import annotations

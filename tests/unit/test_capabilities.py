@@ -1,7 +1,7 @@
 """Node facts from libvirt's capabilities: what the survey tells the planner.
 
-The documents under ``data/capabilities`` were written by libvirt 9.0.0 itself: its QEMU driver on a
-machine with one NUMA cell and no KVM, and its test driver.
+The documents here were written by libvirt 9.0.0 itself: its QEMU driver on a machine with one NUMA cell
+and no KVM, and its test driver. Those of other machines are read in test_topology.
 """
 
 from __future__ import annotations

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import combinations
+from typing import Any
 
-from hypothesis import assume, given, settings
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from topology_kit import EXAMPLES, GIB, Machine, machines
+from topology_kit import EXAMPLES, GIB, RECORDINGS, Machine, Recording, machines
 
 from nornir_torque_vm.model import Memory, Placement
 from nornir_torque_vm.pinning.layout import place
 from nornir_torque_vm.pinning.share import kept_for_host, of_slots, usable
 from nornir_torque_vm.pinning.topology import Topology
 
-many = settings(max_examples=EXAMPLES)
+Host = Machine | Recording
+Given = tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]]
+"""What ``place`` takes."""
+MADE_UP = "made up"
+HOSTS: dict[str, st.SearchStrategy[Host]] = {
+    MADE_UP: machines(),
+    **{found.name: st.just(found) for found in RECORDINGS},
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Site:
     """A node with the slots of several jobs on it."""
 
-    machine: Machine
+    machine: Host
     host_count: int
     np: int
     jobs: tuple[tuple[int, ...], ...]
@@ -41,9 +50,9 @@ class Site:
 
 
 @st.composite
-def sites(draw: st.DrawFn) -> Site:
+def sites(draw: st.DrawFn, hosts: st.SearchStrategy[Host]) -> Site:
     """A machine, what its host keeps, any ``np`` it can bear, and slots dealt to jobs in any way."""
-    machine = draw(machines())
+    machine = draw(hosts)
     host = draw(st.integers(0, 3))
     free = usable(machine.topology(), kept_for_host(machine.topology(), host))
     assume(free)
@@ -54,15 +63,35 @@ def sites(draw: st.DrawFn) -> Site:
 
 
 @st.composite
-def jobs_with_guests(draw: st.DrawFn) -> tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]]:
-    """The share of one of the jobs, and guests that fit into it: what ``place`` takes."""
-    site = draw(sites())
+def jobs_with_guests(draw: st.DrawFn, hosts: st.SearchStrategy[Host]) -> Given:
+    """The share of one of the jobs, and guests that fit into it."""
+    site = draw(sites(hosts))
     share = site.share(draw(st.sampled_from(site.jobs)))
     guests = draw(st.integers(1, min(4, len(share))))
     vcpus = draw(st.integers(1, len(share) // guests))
     ram = draw(st.integers(1, 2 * GIB))
     room = {cell: draw(st.integers(-GIB, 8 * GIB)) for cell in range(site.machine.cells)}
     return site.topology, share, vcpus, [ram] * guests, room
+
+
+def holds(
+    made: Callable[[st.SearchStrategy[Host]], st.SearchStrategy[Any]], *more: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., None]], Callable[[str], None]]:
+    """Tests a rule on what ``made`` makes of made-up machines and, less often, of each recorded one."""
+
+    def decorate(rule: Callable[..., None]) -> Callable[[str], None]:
+        @pytest.mark.parametrize("host", HOSTS)
+        def test(host: str) -> None:
+            count, ignored = (
+                (EXAMPLES, []) if host == MADE_UP else (EXAMPLES // 10, [HealthCheck.filter_too_much])
+            )
+            run = given(made(HOSTS[host]), *more)(rule)
+            settings(max_examples=count, suppress_health_check=ignored)(run)()
+
+        test.__doc__ = rule.__doc__
+        return test
+
+    return decorate
 
 
 def cores_of(topology: Topology, cpus: Collection[int]) -> set[int]:
@@ -78,8 +107,7 @@ def pinned(place: Placement) -> list[int]:
     return [cpu for pin in place.vcpus for cpu in pin]
 
 
-@many
-@given(sites())
+@holds(sites)
 def test_jobs_never_overlap_and_never_touch_the_hosts_cores_or_what_is_offline(site: Site) -> None:
     """Bare-metal jobs hold slots as well, so this is true of them too."""
     shares = [set(site.share(slots)) for slots in site.jobs]
@@ -90,8 +118,7 @@ def test_jobs_never_overlap_and_never_touch_the_hosts_cores_or_what_is_offline(s
     assert len(site.reserved) >= min(site.host_count, len(site.machine.online))
 
 
-@many
-@given(sites())
+@holds(sites)
 def test_every_slot_has_a_processor_and_together_they_have_all(site: Site) -> None:
     """And a set of slots has what its slots have, one by one: nothing depends on who else is there."""
     slots = [set(site.share([slot])) for slot in range(site.np)]
@@ -101,8 +128,7 @@ def test_every_slot_has_a_processor_and_together_they_have_all(site: Site) -> No
         assert set(site.share(job)) == set().union(*(slots[slot] for slot in job))
 
 
-@many
-@given(sites())
+@holds(sites)
 def test_a_slot_has_whole_cores_where_there_are_enough_cores(site: Site) -> None:
     """So that two jobs share a core only where the site gives out its threads."""
     cores = site.topology.cores(usable(site.topology, site.reserved))
@@ -111,10 +137,9 @@ def test_a_slot_has_whole_cores_where_there_are_enough_cores(site: Site) -> None
         assert all(not one & other for one, other in combinations(used, 2))
 
 
-@many
-@given(jobs_with_guests())
+@holds(jobs_with_guests)
 def test_guests_stay_in_the_share_and_no_processor_is_taken_twice(
-    given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
+    given_: Given,
 ) -> None:
     """Emulators too keep to the share, and off the processors of other guests."""
     topology, share, vcpus, ram, room = given_
@@ -131,10 +156,9 @@ def test_guests_stay_in_the_share_and_no_processor_is_taken_twice(
         assert not set(one.cpus) & set(other.cpus)
 
 
-@many
-@given(jobs_with_guests())
+@holds(jobs_with_guests)
 def test_no_core_is_shared_by_guests_while_there_are_cores_enough(
-    given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
+    given_: Given,
 ) -> None:
     """Whether there are is found out by trying everything; cores of four threads are left out of that."""
     topology, share, vcpus, ram, room = given_
@@ -157,10 +181,9 @@ def suffices(pairs: int, singles: int, guests: int, vcpus: int) -> bool:
     )
 
 
-@many
-@given(jobs_with_guests())
+@holds(jobs_with_guests)
 def test_threads_of_a_core_are_neighbours_of_one_guest(
-    given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
+    given_: Given,
 ) -> None:
     """A virtual processor has all of a core that the share has of it, or one thread.
 
@@ -179,10 +202,9 @@ def test_threads_of_a_core_are_neighbours_of_one_guest(
             assert touched <= set(found.cpus)
 
 
-@many
-@given(jobs_with_guests())
+@holds(jobs_with_guests)
 def test_as_many_guests_as_possible_are_in_one_cell(
-    given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
+    given_: Given,
 ) -> None:
     """Where the share has whole cores of one size: how many a cell can take is then a division."""
     topology, share, vcpus, ram, room = given_
@@ -197,10 +219,9 @@ def test_as_many_guests_as_possible_are_in_one_cell(
     assert sum(len(cells_of(topology, pinned(found))) == 1 for found in places) == possible
 
 
-@many
-@given(jobs_with_guests())
+@holds(jobs_with_guests)
 def test_memory_is_bound_strictly_only_where_it_fits(
-    given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]],
+    given_: Given,
 ) -> None:
     """Memory comes from the cells of the guest's own processors; on one cell there is nothing to say."""
     topology, share, vcpus, ram, room = given_
@@ -219,11 +240,8 @@ def test_memory_is_bound_strictly_only_where_it_fits(
             left[cell] -= -(-size // len(found.cells))
 
 
-@many
-@given(jobs_with_guests(), st.randoms())
-def test_the_same_question_has_the_same_answer(
-    given_: tuple[Topology, tuple[int, ...], int, list[int], dict[int, int]], random: object
-) -> None:
+@holds(jobs_with_guests, st.randoms())
+def test_the_same_question_has_the_same_answer(given_: Given, random: object) -> None:
     """In whatever order the share is told: hooks on several hosts have to agree."""
     topology, share, vcpus, ram, room = given_
     shuffled = list(share)

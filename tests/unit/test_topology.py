@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-import pathlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from topology_kit import GIB, Machine
+from topology_kit import DATA, GIB, RECORDINGS, Machine, Recording
 
 from nornir_torque_vm.capabilities import parse_capabilities
 from nornir_torque_vm.errors import HypervisorError
 from nornir_torque_vm.pinning.share import kept_for_host, of_slots, usable
 from nornir_torque_vm.pinning.topology import Cpu, cpus_of, cpus_text, flat
 
-DATA = pathlib.Path(__file__).parent.parent / "data" / "capabilities"
 TWO_CELLS = Machine(cells=2, cores=2, threads=2, numbering="far")
 """Cores 0,4 and 1,5 in the first cell, 2,6 and 3,7 in the second."""
+TWO_CELLS_OFF = frozenset({2, 7, 12, 13})
+MACHINES = {
+    "1-cell": Machine(cells=1, cores=4),
+    "1-cell-smt": Machine(cells=1, cores=4, threads=2),
+    "1-cell-smt-offline": Machine(cells=1, cores=4, threads=2, offline=frozenset({1, 4, 5})),
+    "2-cells-smt": Machine(cells=2, cores=4, threads=2),
+    "2-cells-smt-offline": Machine(cells=2, cores=4, threads=2, offline=TWO_CELLS_OFF),
+    "2-cells-smt-offline-later": Machine(cells=2, cores=4, threads=2, offline=TWO_CELLS_OFF, late=True),
+    "8-cells": Machine(cells=8, cores=2),
+    "8-cells-offline": Machine(cells=8, cores=2, offline=frozenset({3, 14, 15})),
+    "8-cells-smt": Machine(cells=8, cores=2, threads=2),
+    "8-cells-smt-offline": Machine(
+        cells=8, cores=2, threads=2, offline=frozenset({5, 8, 9, 18, 28, 29, 30, 31})
+    ),
+}
+"""What the recorded machines were, but for two of them."""
+OTHERS = {"2-cells", "2-cells-smt-online-later"}
 
 
 def test_recorded_machines_are_read() -> None:
@@ -29,6 +45,54 @@ def test_recorded_machines_are_read() -> None:
     assert [size >> 30 for _, size in tested.memory] == [2, 4]
 
 
+def made_as(machine: Machine) -> tuple[Cpu, ...]:
+    """A machine with threads that are neighbours, not read from any document."""
+    online = set(machine.online)
+    cores = [
+        (cell, sorted(online & {machine.number(cell, core, thread) for thread in range(machine.threads)}))
+        for cell in range(machine.cells)
+        for core in range(machine.cores)
+    ]
+    return tuple(Cpu(number, cell, core[0], cell) for cell, core in cores for number in core)
+
+
+def test_every_recording_is_of_a_known_machine() -> None:
+    """So that none is left out below."""
+    assert {found.name for found in RECORDINGS} == MACHINES.keys() | OTHERS
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_recorded_machines_are_what_they_were_made_as(name: str) -> None:
+    """Cells, sockets, cores and threads; also without the online map, as long as libvirtd came last."""
+    machine, recording = MACHINES[name], Recording(name)
+    assert recording.online == machine.online
+    assert recording.topology().cpus == made_as(machine)
+    assert re.findall("<cpu id.*?>", recording.xml()) == re.findall("<cpu id.*?>", machine.xml())
+    sizes = [size for _, size in recording.topology().memory]
+    assert len(sizes) == machine.cells
+    assert all(size > 128 << 20 for size in sizes)
+    alone = {cpu.id for cpu in parse_capabilities(recording.xml()).topology.cpus}
+    assert alone == set(range(machine.count) if machine.late else machine.online)
+
+
+def test_sockets_may_be_dealt_to_cells_in_turn() -> None:
+    """Then the numbers of a cell's processors are not one range."""
+    cpus = Recording("2-cells").topology().cpus
+    assert [(cpu.id, cpu.cell, cpu.socket) for cpu in cpus] == [
+        (0, 0, 0), (1, 0, 0), (4, 0, 2), (5, 0, 2), (2, 1, 1), (3, 1, 1), (6, 1, 3), (7, 1, 3),
+    ]  # fmt: skip
+
+
+def test_a_processor_that_came_back_is_not_there_before_libvirtd_is_started_again() -> None:
+    """2 and 12 are online; the first is a sibling of 3, which is a core of its own meanwhile."""
+    recording = Recording("2-cells-smt-online-later")
+    seen = [cpu.id for cpu in recording.topology().cpus]
+    assert set(recording.online) - set(seen) == {2, 12}
+    assert [[cpu.id for cpu in core] for core in recording.topology().cores(seen)] == [
+        [0, 1], [3], [4, 5], [6], [8, 9], [10, 11], [14, 15],
+    ]  # fmt: skip
+
+
 def test_topology_order_is_by_cell_then_core_then_thread() -> None:
     """Whatever way the firmware numbers threads."""
     topology = TWO_CELLS.topology()
@@ -38,10 +102,11 @@ def test_topology_order_is_by_cell_then_core_then_thread() -> None:
 
 
 def test_offline_processors_do_not_count() -> None:
-    """By the map of what is online; without one, those that are listed without siblings."""
-    machine = Machine(cells=1, cores=3, threads=2, offline=frozenset({3, 4}))
+    """By the map of what is online; without one, where their siblings are not told."""
+    machine = Machine(cells=1, cores=3, threads=2, offline=frozenset({3, 4}), late=True)
     assert [cpu.id for cpu in machine.topology().cpus] == [0, 1, 2, 5]
-    found = parse_capabilities(machine.xml())
+    text = machine.xml().replace("siblings='3'", "").replace("siblings='4'", "")
+    found = parse_capabilities(text)
     assert [cpu.id for cpu in found.topology.cpus] == [0, 1, 2, 5]
     assert found.cpus == 4
 
