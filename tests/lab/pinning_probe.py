@@ -1,11 +1,13 @@
 """Runs inside a node of the lab: guests of two jobs on one node, each within the slot its job has there.
 
 Prints, as one JSON object, what each plan says, what libvirt and the kernel say of its running guest, and why
-a third job gets none. Argument: name of the image.
+a third job gets none; the same of a job that has all a node gives where the host keeps a core. Argument: name
+of the image.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -31,6 +33,7 @@ JOBS = {
     "first": ("4801.pin", (0,), 2),
     "second": ("4802.pin", (1,), 2),
     "third": ("4803.pin", (1,), 2),
+    "rest": ("4804.pin", (0,), 1),
 }
 """Job, slots, and the slots of the node."""
 seen: dict[str, Any] = {}
@@ -96,6 +99,13 @@ def main() -> None:
             start(engine, "third", f"{base},vcpus=1")
         except TorqueVMError as error:
             seen["third"] = {"type": type(error).__name__, "said": str(error)}
+        for name in ("first", "second"):
+            assert engine.destroy([Node("node1")], JOBS[name][0]).ok
+        keeping = Engine(dataclasses.replace(settings, host_os_core_count=1), Deadline.after(60))
+        try:
+            seen["rest"] = truth(keeping, start(keeping, "rest", f"{base},vcpus=1"))
+        except TorqueVMError as error:
+            seen["rest"] = {"said": str(error)}
     finally:
         for job_id, *_ in JOBS.values():
             Engine(settings, Deadline.after(30)).destroy([Node("node1")], job_id)

@@ -75,6 +75,21 @@ def test_processors_of_another_jobs_guest_are_busy(seen: dict[str, Any]) -> None
     }
 
 
+@pytest.mark.proves("host_os_core_count")
+def test_no_thread_of_a_guest_is_on_the_hosts_core(seen: dict[str, Any]) -> None:
+    """The first core with all its threads; the job has all others, and none where there are none."""
+    system = Path("/sys/devices/system/cpu")
+    host = cpus_of((system / "cpu0/topology/thread_siblings_list").read_text())
+    others = set(cpus_of((system / "online").read_text())) - set(host)
+    if not others:
+        assert "processors" in seen["rest"]["said"]
+        return
+    assert set(seen["rest"]["cpus"]) == others
+    assert seen["rest"]["allowed"]
+    for threads in seen["rest"]["allowed"].values():
+        assert set(cpus_of(threads)) <= others
+
+
 def test_nothing_is_left(seen: dict[str, Any], lab: Lab) -> None:
     """No guest, no file."""
     assert seen
