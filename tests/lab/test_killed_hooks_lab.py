@@ -17,10 +17,12 @@ from pathlib import Path
 import pytest
 from driving import command, leftovers, shell, wait_for
 from killed_shell import killing_shell
+from remains import leases_of
 
 from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.errors import StateError, TorqueVMError
 from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.lab.layout import SWITCH
 from nornir_torque_vm.request import parse_request
 from nornir_torque_vm.runstate.handover import HandOver
 
@@ -153,7 +155,10 @@ class Stage:
         return fates
 
     def everything(self) -> dict[str, list[str]]:
-        """What there is of jobs on each node: guests, their emulators, volumes, every file of run state."""
+        """What there is of jobs on each node: guests, their emulators, volumes, every file of run state.
+
+        And at the DHCP server the leases of the job's guests.
+        """
         found = leftovers(self.lab)
         for node in self.lab.node_names:
             top = self.path(node, "/run/torque-vm")
@@ -164,7 +169,16 @@ class Stage:
             more += [f"emulator {pid}" for pid in self.emulators(node)]
             if more:
                 found.setdefault(node, []).extend(sorted(more))
+        if leases := leases_of(self.lab, JOB):
+            found[SWITCH] = sorted(leases)
         return found
+
+    def await_nothing(self) -> None:
+        """Make sure that nothing is left, when libvirtd and the DHCP server have written it down.
+
+        :raises TimeoutError: something is.
+        """
+        wait_for(lambda: self.everything() == {}, 20)
 
     def emulators(self, node: str) -> list[str]:
         """Process ids of the guests on a node."""
@@ -234,7 +248,7 @@ def each(stage: Stage, events: Sequence[str], run: Callable[[str], object]) -> N
     for event in events:
         try:
             run(event)
-            wait_for(lambda: stage.everything() == {}, 20)
+            stage.await_nothing()
         except (AssertionError, TorqueVMError, TimeoutError) as error:
             wrong.append(f"killed at {event}\n    {error or stage.everything()}")
             stage.epilogue()
@@ -245,8 +259,9 @@ def points_of_prologue(stage: Stage) -> list[str]:
     """The events to kill the prologue at, from a run that nothing happens to."""
     events = stage.prologue()
     assert stage.enters()
+    assert len(stage.everything()[SWITCH]) == 2
     stage.epilogue()
-    assert stage.everything() == {}
+    stage.await_nothing()
     return chosen(PROLOGUE, events)
 
 
@@ -268,8 +283,9 @@ def test_a_sister_whose_own_prologue_was_killed_is_marked_before_guests_start(st
     marker = stage.path("node2", f"/run/torque-vm/markers/{JOB}")
     unmarked = stage.prologue("node1")
     assert stage.enters()
+    assert len(stage.everything()[SWITCH]) == 2
     stage.epilogue()
-    assert stage.everything() == {}
+    stage.await_nothing()
     made = next(number for number, event in enumerate(unmarked) if "mark_job" in event)
     assert not any("virConnect.createXML" in event for event in unmarked[:made])
 
@@ -307,7 +323,7 @@ def test_without_an_epilogue_each_nodes_reaper_removes_what_a_killed_prologue_le
 
     def run(event: str) -> None:
         stage.prologue(at=event)
-        assert stage.everything().keys() == set(stage.lab.node_names)
+        assert stage.everything().keys() - {SWITCH} == set(stage.lab.node_names)
         stage.spared()
         flags = [stage.path(node, f"{PLACE}/over") for node in stage.lab.node_names]
         try:
@@ -329,7 +345,7 @@ def test_a_sisters_own_hook_may_be_killed(stage: Stage, slot: str) -> None:
     """
     number = stage.sister(slot)
     stage.epilogue()
-    wait_for(lambda: stage.everything() == {}, 20)
+    stage.await_nothing()
     assert number >= 12
     points = range(number - 11, number + 1)
 
