@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nornir_torque_vm.addresses.bridge import bridges_here
 from nornir_torque_vm.capabilities import parse_capabilities
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.libvirt import lease, mapped
@@ -123,15 +124,15 @@ def judge_limits(found: Mapping[str, int], settings: Settings, path: str) -> Ite
 
 
 def bridge(here: Here) -> Iterator[Line]:
-    """Whether the guests' bridge is there, and lets a new guest talk at once."""
-    name = here.settings.bridge
-    interface = here.system(f"/sys/class/net/{name}")
-    yield judge_bridge(
-        name,
-        there=interface.is_dir(),
-        facts={word: _number(interface / "bridge" / word) for word in ("stp_state", "forward_delay")},
-        up=_number(interface / "flags", 16) & 1 == 1,
-    )
+    """Whether the guests' bridges are there, and let a new guest talk at once."""
+    for name in bridges_here(here.settings, current.get()):
+        interface = here.system(f"/sys/class/net/{name}")
+        yield judge_bridge(
+            name,
+            there=interface.is_dir(),
+            facts={word: _number(interface / "bridge" / word) for word in ("stp_state", "forward_delay")},
+            up=_number(interface / "flags", 16) & 1 == 1,
+        )
 
 
 def judge_filter(name: str, *, missing: str, tools: Sequence[str]) -> Line:

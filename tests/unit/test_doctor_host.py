@@ -73,6 +73,15 @@ def test_each_fault_of_a_node_is_a_line(place: Here, host: NodeHost) -> None:
     assert "torque-vm install node --reload" in found["job starter"].cure
 
 
+def test_every_bridge_that_guests_may_be_on_is_looked_at(place: Here) -> None:
+    """That of their libvirt network, and that of guests whose user is root; the other one is nobody's."""
+    site = dataclasses.replace(place.settings, network="default", user_image_bridge="br-user")
+    found = lines(dataclasses.replace(place, settings=site), "bridge")
+    assert {name: line.mark for name, line in found.items()} == {
+        "bridge virbr0": Mark.FAIL, "bridge br-user": Mark.FAIL,
+    }  # fmt: skip
+
+
 def test_what_is_held_against_nodes_is_told(place: Here, host: NodeHost) -> None:
     """Before a node is taken out; and that this one took itself out."""
     assert lines(place, "faults")["faults"].mark is Mark.OK
