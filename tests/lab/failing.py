@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from driving import SMALL, TORQUE_VM, Job, command, leftovers, pool_state, shell, wait_for
+from remains import leases
 
+from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.exitcodes import CliExit
 from nornir_torque_vm.lab import Lab, record
 from nornir_torque_vm.lab.spec import EXITED
@@ -25,6 +27,8 @@ STARTUP = 4.0
 """Seconds from TORQUE's start of a hook to the beginning of its own time, and from its last word to ours."""
 LOOK = 0.002
 """Seconds between two looks at a job's events: phases are short."""
+LEASES_WRITTEN = 10.0
+"""Seconds after a release within which the DHCP server has written its file."""
 VIRSH = "virsh -c qemu:///system"
 BYSTANDER = "900.adhoc"
 """Id of the job that must not notice."""
@@ -185,7 +189,7 @@ class Bystander:
         self.domains = {node: (set(domains(lab, node)) - before[node]).pop() for node in lab.node_names}
         for node, domain in self.domains.items():
             shell(lab, node, f"{VIRSH} suspend {domain}")
-        self.left = leftovers(lab)
+        self.left, self.leases = leftovers(lab), leases(lab).keys()
         self.before = self.looks()
         self.images = pool_state(lab.pool)
 
@@ -210,11 +214,15 @@ class Bystander:
         return seen
 
     def untouched(self) -> None:
-        """Nobody touched it, nor any base image, and nothing else is there.
+        """Nobody touched it, nor any base image, and nothing else is there, no lease of other guests either.
 
         :raises AssertionError: somebody did.
         """
         assert leftovers(self.lab) == self.left
+        for _ in Deadline.after(LEASES_WRITTEN).backoff():
+            if leases(self.lab).keys() <= self.leases:
+                break
+        assert leases(self.lab).keys() <= self.leases
         assert self.looks() == self.before
         images = pool_state(self.lab.pool)
         assert {name: images.get(name) for name in self.images} == self.images
