@@ -60,12 +60,12 @@ class Deadline:
         self._pause(seconds)
         self.check()
 
-    def backoff(self, longest: float = BACKOFF_MAX) -> Iterator[int]:
-        """Yield 0, 1, 2 … with pauses growing from 50 ms to ``longest`` seconds between; end when due.
+    def backoff(self, longest: float = BACKOFF_MAX, first: float = BACKOFF_FIRST) -> Iterator[int]:
+        """Yield 0, 1, 2 … with pauses growing from ``first`` to ``longest`` seconds between; end when due.
 
         Unlike :meth:`sleep` it does not raise, so that the caller can say what it waited for.
         """
-        pause, attempt = BACKOFF_FIRST, 0
+        pause, attempt = first, 0
         while self.remaining() > 0.0:
             yield attempt
             attempt += 1

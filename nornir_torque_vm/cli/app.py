@@ -61,7 +61,7 @@ COMMANDS = {
     "run": ("nornir_torque_vm.cli.run", "Run a job script in guests, without a TORQUE at hand."),
     "selftest": (
         "nornir_torque_vm.cli.selftest",
-        "Boot a guest on each node, run a command in it, remove it.",
+        "Run a job in a guest on each node, or a command in one; remove it.",
     ),
     "ssh": ("nornir_torque_vm.cli.enter", "Enter a guest of a job of yours, or run a command in it."),
 }
