@@ -95,7 +95,8 @@ def mend_libvirtd(lab: Lab, node: str, daemon: Daemon) -> None:
     """Start it again when it is gone, let it go on when it is frozen; return when it answers."""
     daemon.thaw()
     if not host_pids(lab, node, daemon.program):
-        lab.run(node, ["/usr/sbin/libvirtd", "--daemon", "--listen"])
+        logs = "LIBVIRT_LOG_OUTPUTS=3:stderr"  # a lab's node has no directory for its log
+        lab.run(node, ["/usr/bin/env", logs, "/usr/sbin/libvirtd", "--daemon", "--listen"])
         (lab.root(node) / EXITED[1:] / "libvirtd").unlink(missing_ok=True)
     wait_for(lambda: lab.run(node, [*VIRSH.split(), "list"], check=False).returncode == 0, 30)
 
