@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from driving import SMALL, TORQUE_VM, Job, command, history, leftovers, shell, wait_for
+from remains import assert_nothing_left
 
 from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.exitcodes import CliExit, RunExit
@@ -79,6 +80,7 @@ def test_a_frozen_libvirtd_makes_its_node_late_and_leaves_the_others_results_int
     assert found["node2"]["status"] == "late"
     gone = command(lab, "destroy", "--job", job)
     assert gone.returncode == 0, gone.stderr
+    assert_nothing_left(lab, job)
     assert leftovers(lab) == {}
 
 
@@ -116,6 +118,7 @@ def test_a_full_disk_is_named_with_its_node(lab: Lab) -> None:
     line = one_line(job.errors)
     assert "node2" in line
     assert "space" in line
+    assert_nothing_left(lab, ended.outcome.job_id)
     assert leftovers(lab) == {}
 
 
@@ -205,4 +208,5 @@ def test_a_prologue_that_is_killed_never_lets_the_job_run_on_bare_metal(lab: Lab
     assert ended.exit_code == RunExit.SITE
     assert "on bare metal" not in job.lines
     assert "guests were not started" in one_line(job.errors)
+    assert_nothing_left(lab, ended.outcome.job_id)
     assert leftovers(lab) == {}
