@@ -123,7 +123,8 @@ def bystander(vm_lab: Lab) -> Iterator[Bystander]:
     job = submit(vm_lab, "while echo on; do sleep 1; done", nodes="node1+node2")
     await_printed(vm_lab, job, "on")
     seen = " ".join(left_of(vm_lab, job))
-    for kind in ("domain tvm-", "file run/torque-vm/handover/", "file var/lib/torque-vm/", "process "):
+    kinds = ("domain tvm-", "file run/torque-vm/handover/", "file var/lib/torque-vm/", "process ", "lease ")
+    for kind in kinds:
         assert kind in seen, "else its absence later says nothing"
     found = Bystander(vm_lab, job, domains(vm_lab, job))
     yield found
