@@ -23,7 +23,7 @@ from nornir_torque_vm.ownerfile import begin_as_owner
 from nornir_torque_vm.reap.qstat import NoAnswer
 from nornir_torque_vm.report import Failure, HostReport, Report, Status
 from nornir_torque_vm.selftest.answers import Seen, parse_jobs
-from nornir_torque_vm.selftest.commands import AsUser, NotRun
+from nornir_torque_vm.selftest.commands import PATIENCE, AsUser, NotRun
 from nornir_torque_vm.selftest.judge import SCRIPT, JobFailed, Outcome, judge, read_output
 from nornir_torque_vm.selftest.remains import look
 from nornir_torque_vm.selftest.server import AtHand
@@ -170,9 +170,8 @@ class JobTest:
     def _note(self, trial: Trial, seen: Seen) -> None:
         """Keep what is known of a job before the time is up."""
         if trial.seen is None or trial.seen.state != seen.state:
-            self.tell(
-                f"{trial.node}: job {trial.job_id} {WORDS.get(seen.state, f'is in state {seen.state}')}"
-            )
+            word = WORDS.get(seen.state, f"is in state {seen.state}")
+            self.tell(f"{trial.node}: job {trial.job_id} {word}")
         trial.seen, trial.gone = seen, seen.over
         trial.seconds = time.monotonic() - trial.began
 
@@ -184,22 +183,21 @@ class JobTest:
             for start in range(0, len(late), AT_ONCE):
                 with contextlib.suppress(NotRun):
                     self.user.run([self.site.qdel, *late[start : start + AT_ONCE]], deadline)
+            for trial in self._of(lambda trial: trial.gone):  # first: others may take all the time there is
+                self._read(trial)
             silence = self._silence
             self._wait(deadline, _note_end)
             self._silence = silence
-            ended = self._of(lambda trial: trial.gone and bool(trial.job_id))
-            for trial in ended:
-                self._read(trial, Deadline.after(deadline.clamp(COMING_BACK)))
-            self._look([trial for trial in self.trials if trial.job_id and trial.gone])
+            self._look(self._of(lambda trial: trial.gone))
         finally:
             if self.folder:
                 with contextlib.suppress(NotRun):
-                    self.user.run(["rm", "-rf", "--", self.folder], Deadline.after(ENDING_SECONDS))
+                    self.user.run(["rm", "-rf", "--", self.folder], Deadline.after(PATIENCE))
 
-    def _read(self, trial: Trial, deadline: Deadline) -> None:
+    def _read(self, trial: Trial) -> None:
         """Read a job's two streams with the user's rights; what did not come back stays None."""
         out = None
-        for _ in deadline.backoff():
+        for _ in Deadline.after(COMING_BACK).backoff():
             out = self._content(trial, "out")
             if out is not None or not (trial.seen and trial.seen.exit_status == 0):
                 break
@@ -210,7 +208,7 @@ class JobTest:
     def _content(self, trial: Trial, kind: str) -> str | None:
         try:
             content, _ = begin_as_owner(
-                kind, self._file(trial, kind), self.user.owner, Deadline.after(ENDING_SECONDS)
+                kind, self._file(trial, kind), self.user.owner, Deadline.after(PATIENCE)
             )
         except (RequestError, StorageError):
             return None

@@ -47,6 +47,7 @@ def test_backoff_grows_from_a_short_pause_and_ends_without_raising() -> None:
     assert 3 <= len(rounds) <= 6, "0, 50, 125, 237, 406 ms"
     first = list(itertools.islice(Deadline.after(5).backoff(longest=BACKOFF_FIRST), 4))
     assert first == [0, 1, 2, 3]
+    assert list(Deadline.after(0.5).backoff(longest=10, first=0.4)) == [0, 1], "0, 400, 1000 ms"
 
 
 def test_a_cancelled_deadline_ends_a_wait_in_another_thread() -> None:

@@ -143,6 +143,22 @@ def test_what_has_not_ended_in_time_is_deleted(
     assert torque.left() == []
 
 
+def test_a_job_that_cannot_be_deleted_costs_the_others_nothing(
+    torque: Torque, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for as long as a deleted one may take; their output is read all the same."""
+    monkeypatch.setattr(jobs, "ENDING_SECONDS", 0.0)
+    torque.program("qdel", "exit 1\n")
+    torque.course("node1", "running")
+    said = run("selftest", *USER, *BOTH, "--timeout", "5")
+    first, second = rows(said)
+    assert first[3].startswith(
+        "it was started and has not ended in time; it cannot be deleted; qdel 22.head "
+    )
+    assert second[:2] == ("node2", "ok")
+    assert said.code == 3
+
+
 @pytest.mark.parametrize(
     ("course", "out", "what"),
     [
