@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from nornir_torque_vm.guestimages import cpio, disk
 from nornir_torque_vm.guestimages.micro import KERNEL_ARGUMENTS
+from nornir_torque_vm.lab import Lab
+from nornir_torque_vm.lab.layout import cache_dir
 
 PANICS = "rdinit=/nowhere root=/dev/none"
 """The kernel finds neither an init nor a root file system, before any driver of ours is loaded."""
@@ -15,6 +18,16 @@ POWERS_OFF = b"#!/bin/sh\nprintf '\\033]0;title\\007\\033[31mgoing down\\033[0m\
 """An init that prints a line with terminal escapes and turns the guest off."""
 ENDS_AT_ONCE = b"#!/bin/sh\n"
 """A program that does nothing, and well."""
+
+
+@contextlib.contextmanager
+def in_pool(lab: Lab, work: Path) -> Iterator[Callable[..., str]]:
+    """Yields what makes an image in a lab's pool, as :func:`make` does; it is gone afterwards."""
+    path = lab.pool / f"broken-{lab.name}.qcow2"
+    try:
+        yield lambda **how: make(cache_dir() / "images/micro", path, work, **how)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def make(

@@ -59,6 +59,14 @@ class Job:
         assert self.session.job is not None
         return guest_name(self.session.job.job.job_id, rank)
 
+    def written(self, name: str) -> bytes:
+        """A file of its history; empty as long as it is not there."""
+        if self.session.job is None:
+            return b""
+        folder = self.lab.root(self.submission.hosts[0]) / "var/log/torque-vm"
+        path = next(iter(folder.glob(f"{self.session.job.job.job_id}.*/{name}")), None)
+        return path.read_bytes() if path is not None else b""
+
     @property
     def lines(self) -> list[str]:
         """Its standard output."""

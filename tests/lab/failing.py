@@ -10,10 +10,11 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from driving import SMALL, TORQUE_VM, Job, command, leftovers, pool_state, shell, wait_for
+from driving import SMALL, TORQUE_VM, command, leftovers, pool_state, shell, wait_for
 from remains import leases
 
 from nornir_torque_vm.deadline import Deadline
@@ -34,12 +35,17 @@ BYSTANDER = "900.adhoc"
 """Id of the job that must not notice."""
 
 
-def read_text(path: Path) -> str:
-    """A file of /proc; empty when its process has just ended."""
+def read_bytes(path: Path) -> bytes:
+    """A file that may have gone, of /proc when its process has just ended; it is empty then."""
     try:
-        return path.read_text(errors="replace")
+        return path.read_bytes()
     except (FileNotFoundError, ProcessLookupError):
-        return ""
+        return b""
+
+
+def read_text(path: Path) -> str:
+    """The same, as text."""
+    return read_bytes(path).decode(errors="replace")
 
 
 def host_pids(lab: Lab, node: str, program: str) -> list[int]:
@@ -101,16 +107,28 @@ def mend_libvirtd(lab: Lab, node: str, daemon: Daemon) -> None:
     wait_for(lambda: lab.run(node, [*VIRSH.split(), "list"], check=False).returncode == 0, 30)
 
 
-class Watching(threading.Thread):
-    """Does something, once, the moment a file of a running job's history shows what is waited for.
+class Watched(Protocol):
+    """A job that is looked at while it runs."""
 
-    :param true: judges the file's content.
+    over: bool
+
+    def written(self, name: str) -> bytes:
+        """A file of its newest attempt's history; empty as long as it is not there."""
+
+
+class Watching(threading.Thread):
+    """Does something, once, the moment what a running job leaves shows what is waited for.
+
+    :param look: returns what is looked at.
+    :param true: judges it.
     :param act: called when that is so.
     """
 
-    def __init__(self, job: Job, file: str, true: Callable[[bytes], bool], act: Callable[[], None]) -> None:
+    def __init__(
+        self, job: Watched, look: Callable[[], bytes], true: Callable[[bytes], bool], act: Callable[[], None]
+    ) -> None:
         super().__init__(daemon=True)
-        self._job, self._file, self._true, self._act = job, file, true, act
+        self._job, self._look, self._true, self._act = job, look, true, act
         self.at = 0.0
         """When it acted, on the monotonic clock; 0 as long as it has not."""
         self.start()
@@ -119,31 +137,42 @@ class Watching(threading.Thread):
         """Look until it is there or the job is over."""
         while not self.at and not self._job.over:
             time.sleep(LOOK)
-            if self._true(self._content()):
+            if self._true(self._look()):
                 self._act()
                 self.at = time.monotonic()
 
-    def _content(self) -> bytes:
-        if self._job.session.job is None:
-            return b""
-        folder = self._job.lab.root(self._job.submission.hosts[0]) / "var/log/torque-vm"
-        path = next(iter(folder.glob(f"{self._job.session.job.job.job_id}.*/{self._file}")), None)
-        return path.read_bytes() if path is not None else b""
 
-
-def watch(job: Job, wanted: Callable[[dict[str, object]], bool], act: Callable[[], None]) -> Watching:
+def watch(job: Watched, wanted: Callable[[dict[str, object]], bool], act: Callable[[], None]) -> Watching:
     """Act at the wanted event of a job's."""
 
     def true(content: bytes) -> bool:
         lines = content[: content.rfind(b"\n") + 1].splitlines()
         return any(wanted(json.loads(line)) for line in lines)
 
-    return Watching(job, "events.jsonl", true, act)
+    return Watching(job, lambda: job.written("events.jsonl"), true, act)
 
 
-def on_verdict(job: Job, act: Callable[[], None]) -> Watching:
+def on_verdict(job: Watched, act: Callable[[], None]) -> Watching:
     """Act when the prologue has given its verdict, before the epilogue begins."""
-    return Watching(job, "verdict.json", bool, act)
+    return Watching(job, lambda: job.written("verdict.json"), bool, act)
+
+
+def on_panic(
+    job: Watched, folders: Sequence[Path], others: Container[str], act: Callable[[], None]
+) -> Watching:
+    """Act when the kernel of one of a job's guests has panicked.
+
+    :param folders: where nodes keep the files of guests.
+    :param others: names of files that are not the job's.
+    """
+
+    def look() -> bytes:
+        found = [
+            path for folder in folders for path in folder.glob("*-console.log") if path.name not in others
+        ]
+        return b"".join(read_bytes(path) for path in found)
+
+    return Watching(job, look, lambda said: b"Kernel panic" in said, act)
 
 
 def begins(phase: str, where: str) -> Callable[[dict[str, object]], bool]:

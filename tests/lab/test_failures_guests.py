@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import broken_images
 import pytest
-from driving import SMALL, Job, command, history, leftovers, settings, wait_for
-from failing import BUSY_MACHINE, Bystander, Daemon
+from driving import SMALL, Job, command, history, leftovers, settings
+from failing import BUSY_MACHINE, Bystander, Daemon, on_panic
 
 from nornir_torque_vm.driver.session import Ended
 from nornir_torque_vm.exitcodes import RunExit
 from nornir_torque_vm.lab import Lab
-from nornir_torque_vm.lab.layout import BRIDGE, SWITCH, cache_dir
+from nornir_torque_vm.lab.layout import BRIDGE, SWITCH
 
 pytestmark = pytest.mark.lab
 
@@ -41,9 +40,8 @@ def bystander(lab: Lab) -> Iterator[Bystander]:
 @pytest.fixture
 def image(lab: Lab, tmp_path: Path) -> Iterator[Callable[..., str]]:
     """Makes an image for the pool; gone afterwards."""
-    path = lab.pool / f"broken-{lab.name}.qcow2"
-    yield lambda **how: broken_images.make(cache_dir() / "images/micro", path, tmp_path, **how)
-    path.unlink(missing_ok=True)
+    with broken_images.in_pool(lab, tmp_path) as make:
+        yield make
 
 
 def errors(lab: Lab, ended: Ended) -> dict[str, str]:
@@ -70,19 +68,10 @@ def test_a_panic_at_boot_is_reported_at_once_with_the_kernels_words(
     """The kernel has no driver for the panic device yet, so libvirt calls the guest running for ever."""
     seen: list[float] = []
     job = Job(lab, "echo never", f"{SMALL},img={image(arguments=broken_images.PANICS)}")
-
-    def heard() -> bool:
-        folder = lab.root("node1") / "var/lib/torque-vm/volumes"
-        mine = [path for path in folder.glob("*-console.log") if path.name not in bystander.left["node1"]]
-        if any(b"Kernel panic" in path.read_bytes() for path in mine):
-            seen.append(time.time())
-        return bool(seen)
-
-    listener = threading.Thread(target=lambda: wait_for(lambda: heard() or job.over, BUSY_MACHINE))
-    listener.start()
+    folder = lab.root("node1") / "var/lib/torque-vm/volumes"
     with settings(lab, HOOKS, "node1"):
+        on_panic(job, [folder], bystander.left["node1"], lambda: seen.append(time.time()))
         ended = job.run()
-    listener.join()
     sentence = checked(lab, ended, bystander, RunExit.SITE)
     assert errors(lab, ended) == {job.guest(0): "GuestDied"}
     assert sentence.startswith(f"{job.guest(0)} on node1, address: it panicked; its console says: ")

@@ -63,10 +63,19 @@ def mom_priv(lab: Lab, node: str) -> Path:
 
 
 def submit(
-    lab: Lab, script: str, *words: str, nodes: str = "1", guests: int = 1, program: str = FRONT
+    lab: Lab,
+    script: str,
+    *words: str,
+    nodes: str = "1",
+    guests: int = 1,
+    image: str = "",
+    program: str = FRONT,
 ) -> str:
-    """Submit a job through the wrapper, with this many guests on each node; return its id."""
-    request = f"{SMALL},vms_per_node={guests}"
+    """Submit a job through the wrapper, with this many guests on each node; return its id.
+
+    :param image: name of the guests' image, when it is not the site's own.
+    """
+    request = f"{SMALL},vms_per_node={guests}" + (f",img={image}" if image else "")
     text = f"#!/bin/sh\n{script}\n"
     return qsub(lab, ["-l", f"nodes={nodes}", "-vm", request, *words], script=text, program=program)
 
