@@ -36,15 +36,15 @@ _SETTING = re.compile(r"(?:local |set |my \$)?(\w+)(?:=| = | (?!=))")
 
 
 def kit_file(*parts: str) -> Path:
-    """Path of a file of the site kit, in an installed wheel or in a source checkout.
+    """Path of a file of the site kit, in a source checkout or in an installed wheel.
+
+    An editable installation has both, of which only the checkout's are edited.
 
     :raises SettingsError: this installation has no such file.
     """
-    roots = (
-        Path(sysconfig.get_path("data")) / "share" / "torque-vm",
-        Path(__file__).resolve().parent.parent,
-    )
-    for root in roots:
+    checkout = Path(__file__).resolve().parent.parent
+    installed = Path(sysconfig.get_path("data")) / "share" / "torque-vm"
+    for root in (checkout, installed) if (checkout / "pyproject.toml").is_file() else (installed,):
         path = root.joinpath(*parts)
         if path.is_file():
             return path

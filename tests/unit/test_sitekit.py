@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nornir_torque_vm import sitekit
 from nornir_torque_vm.errors import SettingsError
 from nornir_torque_vm.sitekit import (
     FRONTS,
@@ -24,13 +25,20 @@ HOOKS = ("prologue.vm", "epilogue.vm")
 ODD = """/opt/it's "here" [x] {y} $z \\ ü"""
 
 
-def test_an_installed_kit_goes_before_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """``share/torque-vm`` below the prefix of the interpreter."""
-    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
-    assert kit_file("hooks", "prologue.vm") == Path(__file__).parents[2] / "hooks/prologue.vm"
+def test_a_checkouts_kit_goes_before_a_copy_that_was_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An editable installation copies the kit; whoever edits a hook means the one that is edited."""
+    checkout = Path(__file__).parents[2] / "hooks/prologue.vm"
     installed = tmp_path / "share/torque-vm/hooks/prologue.vm"
     installed.parent.mkdir(parents=True)
     installed.write_text("PYTHON=old\n")
+    monkeypatch.setattr(sysconfig, "get_path", lambda _name: str(tmp_path))
+    assert kit_file("hooks", "prologue.vm") == checkout
+    package = tmp_path / "site-packages/nornir_torque_vm/sitekit.py"
+    (package.parents[1] / "hooks").mkdir(parents=True)
+    (package.parents[1] / "hooks/prologue.vm").write_text("of another package\n")
+    monkeypatch.setattr(sitekit, "__file__", str(package))
     assert kit_file("hooks", "prologue.vm") == installed
     assert hook_text("prologue.vm", python="/new") == "PYTHON=/new\n"
 
