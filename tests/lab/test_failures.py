@@ -125,8 +125,8 @@ def test_a_full_disk_is_named_with_its_node(lab: Lab) -> None:
 @pytest.mark.parametrize(
     ("number", "text", "words"),
     [
-        (91, "", "no"), (92, "node1\nno'de\n", "no'de"), (93, "node1\n../etc\n", "../etc"),
-        (94, "node 1\n", "node 1"),
+        (9091, "", "no"), (9092, "node1\nno'de\n", "no'de"), (9093, "node1\n../etc\n", "../etc"),
+        (9094, "node 1\n", "node 1"),
     ],
     ids=["empty", "quote", "slash", "blank"],
 )  # fmt: skip

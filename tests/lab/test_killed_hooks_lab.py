@@ -28,7 +28,7 @@ from nornir_torque_vm.runstate.handover import HandOver
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(1800)]
 
-JOB = "71.head"
+JOB = "9071.head"
 PROGRAM = Path(__file__).with_name("killed_hook.py")
 EVENTS = "/root/events"
 PLACE = "/etc/torque-vm/torque"
@@ -36,7 +36,7 @@ PLACE = "/etc/torque-vm/torque"
 QSTAT = """\
 #!/bin/sh
 if [ "$1" = -B ]; then
-    printf 'Server: head\\n    server_state = Active\\n    next_job_number = 100\\n'
+    printf 'Server: head\\n    server_state = Active\\n    next_job_number = 10000\\n'
 elif [ -e {place}/over ]; then
     echo "qstat: Unknown Job Id Error $3" >&2
     exit 153
@@ -49,12 +49,12 @@ PROLOGUE = (
     "job_lock: os.truncate",
     "rename plan.json",
     "rename keys.json",
-    r"virStoragePool.createXML tvm-71-a\d+-r0-.*qcow2",
-    r"virStoragePool.createXML tvm-71-a\d+-r1-.*seed",
-    r"virStorageVol.upload tvm-71-a\d+-r0",
+    r"virStoragePool.createXML tvm-9071-a\d+-r0-.*qcow2",
+    r"virStoragePool.createXML tvm-9071-a\d+-r1-.*seed",
+    r"virStorageVol.upload tvm-9071-a\d+-r0",
     "virStream.send",
-    r"virConnect.createXML tvm-71-a\d+-r0",
-    r"virConnect.createXML tvm-71-a\d+-r1",
+    r"virConnect.createXML tvm-9071-a\d+-r0",
+    r"virConnect.createXML tvm-9071-a\d+-r1",
     "hand_over.hand_over .*virStoragePool.createXML",
     "hand_over.hand_over .*virStorageVol.upload",
     "rename addresses.json",
@@ -67,7 +67,7 @@ PROLOGUE = (
 """Events of the prologue, as regular expressions: it is killed before the first that matches."""
 TELLING = (
     "rename keys.json",
-    r"virConnect.createXML tvm-71-a\d+-r1",
+    r"virConnect.createXML tvm-9071-a\d+-r1",
     "hand_over.hand_over .*virStorageVol.upload",
     "rename report.json",
 )
@@ -75,15 +75,15 @@ TELLING = (
 EPILOGUE = (
     "_acquire: fcntl.flock",
     "job_lock: os.truncate",
-    r"virDomain.destroy tvm-71-a\d+-r0",
-    r"virDomain.destroy tvm-71-a\d+-r1",
-    r"virStorageVol.delete tvm-71-a\d+-r0.*seed",
-    r"virStorageVol.delete tvm-71-a\d+-r0.*qcow2",
-    r"virStorageVol.delete tvm-71-a\d+-r1.*seed",
-    r"virStorageVol.delete tvm-71-a\d+-r1.*qcow2",
+    r"virDomain.destroy tvm-9071-a\d+-r0",
+    r"virDomain.destroy tvm-9071-a\d+-r1",
+    r"virStorageVol.delete tvm-9071-a\d+-r0.*seed",
+    r"virStorageVol.delete tvm-9071-a\d+-r0.*qcow2",
+    r"virStorageVol.delete tvm-9071-a\d+-r1.*seed",
+    r"virStorageVol.delete tvm-9071-a\d+-r1.*qcow2",
     "rename teardown.json",
     "forget_job.*virStorageVol.delete",
-    "forget > .*os.remove 71.head",
+    "forget > .*os.remove 9071.head",
     "os.remove plan.json",
     "os.remove keys.json",
     "os.rmdir",
@@ -295,7 +295,7 @@ def test_a_sister_whose_own_prologue_was_killed_is_marked_before_guests_start(st
         assert not stage.enters()
         stage.epilogue()
 
-    (start,) = (event for event in unmarked if re.search(r"virConnect.createXML tvm-71-a\d+-r1", event))
+    (start,) = (event for event in unmarked if re.search(r"virConnect.createXML tvm-9071-a\d+-r1", event))
     later = next(event for event in unmarked if "rename handover.json" in event)
     each(stage, [start, later], run)
 

@@ -20,14 +20,14 @@ from nornir_torque_vm.runstate.joblock import Holder
 
 pytestmark = pytest.mark.lab
 
-JOB = "31.head"
+JOB = "9031.head"
 MACS = [mac_address("head", JOB, rank) for rank in range(2)]
 PLACE = "/etc/torque-vm/torque"
 """Where each node's qstat is, below its own /etc."""
 QSTAT = """\
 #!/bin/sh
 if [ "$1" = -B ]; then
-    printf 'Server: head\\n    server_state = Active\\n    next_job_number = 100\\n'
+    printf 'Server: head\\n    server_state = Active\\n    next_job_number = 10000\\n'
 else
     [ -e {place}/down ] && exec sleep 600
     echo "qstat: Unknown Job Id Error $3" >&2
@@ -113,7 +113,7 @@ def test_a_killed_prologues_guests_go_from_each_node_by_itself(site: Lab) -> Non
     """
     killed_prologue(site)
     before = leftovers(site)
-    assert {name for things in before.values() for name in things if name.startswith("tvm-31-a")}
+    assert {name for things in before.values() for name in things if name.startswith("tvm-9031-a")}
     down = site.root("node1") / PLACE[1:] / "down"
     down.touch()
     assert reap(site, "node1", "--dry-run") == {JOB: "kept"}
@@ -151,13 +151,13 @@ def test_after_a_restart_the_files_of_guests_are_found(site: Lab) -> None:
     for node in site.node_names:
         shell(site, node, "virsh -c qemu:///system pool-destroy torque-vm")
         shell(site, node, "rm -rf /run/torque-vm/*/*")
-    assert all(name.startswith("tvm-31-a") for things in leftovers(site).values() for name in things)
+    assert all(name.startswith("tvm-9031-a") for things in leftovers(site).values() for name in things)
     assert set(leftovers(site)) == set(site.node_names)
     stranger = site.root("node1") / "var/lib/torque-vm/volumes/tvm-notes"
     stranger.touch()
-    assert reap(site, "node1") == {"31": "removed"}
+    assert reap(site, "node1") == {"9031": "removed"}
     await_leases(site, MACS[1:])
-    assert reap(site, "node2") == {"31": "removed"}
+    assert reap(site, "node2") == {"9031": "removed"}
     assert leftovers(site) == {"node1": ["tvm-notes"]}
     stranger.unlink()
     assert_nothing_left(site, JOB)
@@ -165,11 +165,11 @@ def test_after_a_restart_the_files_of_guests_are_found(site: Lab) -> None:
 
 def test_guests_outside_any_batch_job_are_kept(site: Lab) -> None:
     """``torque-vm boot`` gives them an id of no server; an administrator may order them away."""
-    booted = command(site, "boot", "node2", "--job", "31.adhoc", "-vm", SMALL)
+    booted = command(site, "boot", "node2", "--job", "9031.adhoc", "-vm", SMALL)
     assert booted.returncode == 0, booted.stderr
     before = leftovers(site)
     assert set(reap(site, "node2").values()) == {"kept"}
     assert leftovers(site) == before
-    assert command(site, "reap", "--job", "31.adhoc", node="node2").returncode == 0
-    command(site, "reap", "--job", "31.adhoc", node="node1")
+    assert command(site, "reap", "--job", "9031.adhoc", node="node2").returncode == 0
+    command(site, "reap", "--job", "9031.adhoc", node="node1")
     assert leftovers(site) == {}

@@ -133,7 +133,9 @@ def test_a_sister_removes_what_its_mother_superior_leaves(
         assert (ended.exit_code, job.errors) == (0, "")
         assert {"node1", "node2"} == set(leftovers(lab))
         wait_for(lambda: "node2" not in leftovers(lab), 30)
-        assert [name for name in leftovers(lab)["node1"] if re.fullmatch(r"tvm-\d+-a1-r\d-[0-9a-f]{8}", name)]
+        assert [
+            name for name in leftovers(lab)["node1"] if re.fullmatch(r"tvm-\d+-a\d+-r\d-[0-9a-f]{8}", name)
+        ]
     finally:
         monkeypatch.undo()
         for node in lab.node_names:
