@@ -88,6 +88,7 @@ def interactive(lab: Lab, *words: str) -> str:
         job = re.search(r"job (\S+) ready", terminal.expect(" ready"))
         assert job
         if not words:
+            terminal.expect("$ ")  # what is typed before the prompt is echoed once more
             terminal.send(
                 f"stty -echo; echo $0 $-; shopt login_shell; bash {look} </dev/null; echo the''end\n"
             )
