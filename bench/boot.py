@@ -60,9 +60,14 @@ class Boots:
         return self.lab.node_names[0]
 
     def warm_up(self) -> None:
-        """Learn the addresses of the floor's guests: a first job with its id has the same MAC addresses."""
+        """Learn the addresses of the floor's guests: a first job with its id has the same MAC addresses.
+
+        Leases are not given back here: the floor's guests come again with theirs.
+        """
         for node in self.lab.node_names:
             deploy_hooks(self.lab.root(node))
+            settings = self.lab.root(node) / "etc/torque-vm/settings.toml"
+            settings.write_text("release_leases = false\n" + settings.read_text(encoding="utf-8"))
         self.first()
         self.addresses = read_leases(self.lab.lease_file.read_text(encoding="ascii"))
         for mac, address in self.addresses.items():
