@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+
+MOST_LINKS = 40
+"""Links that the kernel follows in one path, too (path_resolution(7))."""
 
 
 def exposure(path: str) -> str:
@@ -15,9 +19,9 @@ def exposure(path: str) -> str:
 
     :raises OSError: it does not exist or cannot be looked at.
     """
-    os.stat(path)  # noqa: PTH116 - whether it is there, and no link leads in a circle
+    os.stat(path)  # noqa: PTH116 - whether it is there
     whole = path if path.startswith("/") else f"{os.getcwd()}/{path}"  # noqa: PTH109
-    left, here, reasons = _parts(whole), "/", []
+    left, here, reasons, links = _parts(whole), "/", [], 0
     while left:
         reasons.append(_writers(here, itself=False))
         name = left.pop()
@@ -28,6 +32,9 @@ def exposure(path: str) -> str:
         if stat.S_ISLNK(os.lstat(there).st_mode):
             reasons.append(_foreign(there))
             target = os.readlink(there)  # noqa: PTH115
+            links += 1
+            if links > MOST_LINKS:  # somebody changes them while we look
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             here = "/" if target.startswith("/") else here
             left += _parts(target)
         else:

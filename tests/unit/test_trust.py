@@ -78,3 +78,14 @@ def test_what_is_not_there_cannot_be_judged(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="circle") as caught:
         exposure(str(tmp_path / "circle"))
     assert caught.value.errno == errno.ELOOP
+
+
+@pytest.mark.parametrize("target", ["round", "round/round"])
+def test_links_that_lead_on_and_on_have_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    """Whoever owns one can make a circle of it after the first look."""
+    (tmp_path / "round").symlink_to(target)
+    monkeypatch.setattr(os, "stat", lambda _path: None)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        exposure(str(tmp_path / "round"))
