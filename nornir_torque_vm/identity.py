@@ -37,6 +37,11 @@ def job_slug(job_id: str) -> str:
     return sequence if index is None else f"{sequence}-{index}"
 
 
+def is_job_id(text: str) -> bool:
+    """Whether a text, such as a file's name, is the id of one job."""
+    return _JOB_ID.fullmatch(text) is not None
+
+
 def guest_name(job_id: str, rank: int) -> str:
     """Return the guest's host name, unique among a server's jobs: ``j17-3-r0``."""
     return f"j{job_slug(job_id)}-r{rank}"

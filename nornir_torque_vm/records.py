@@ -13,9 +13,9 @@ import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from nornir_torque_vm.config.settings import Settings
-from nornir_torque_vm.errors import InventoryError, StateError
+from nornir_torque_vm.errors import StateError
 from nornir_torque_vm.gueststats import Figures
-from nornir_torque_vm.identity import job_slug, job_tag
+from nornir_torque_vm.identity import is_job_id, job_tag
 from nornir_torque_vm.plan import plan_from_json
 from nornir_torque_vm.runstate.history import CLOUD_INIT, CONSOLE, EVENTS
 from nornir_torque_vm.runstate.joblock import holder
@@ -61,7 +61,7 @@ def _all(settings: Settings) -> Iterator[PastJob]:
         tags = _tags(settings)
         for name in root.names():
             job_id, _, number = name.rpartition(".")
-            if _is_job(job_id) and number.isdecimal():
+            if is_job_id(job_id) and number.isdecimal():
                 files = _of_name(root, name)
                 if files is not None:
                     state = _state(settings, job_id, int(number), files, tags)
@@ -98,14 +98,6 @@ def _tags(settings: Settings) -> Collection[str]:
         if isinstance(error.__cause__, FileNotFoundError):
             return frozenset()
         raise
-
-
-def _is_job(text: str) -> bool:
-    try:
-        job_slug(text)
-    except InventoryError:
-        return False
-    return True
 
 
 def _files(record: RootDir, *, with_events: bool) -> Files:

@@ -13,6 +13,7 @@ import signal
 
 from click.shell_completion import CompletionItem, ShellComplete, add_completion_class, split_arg_string
 
+from nornir_torque_vm.errors import one_line
 from nornir_torque_vm.sitekit import kit_file
 
 FUNCTIONS = {"bash": "torque-vm", "zsh": "_torque-vm", "fish": "torque-vm.fish"}
@@ -40,8 +41,7 @@ class Completion(ShellComplete):
 
     def format_completion(self, item: CompletionItem) -> str:
         """Return a line; a description can have several, or what a terminal would act on."""
-        about = "".join(char if char.isprintable() else " " for char in item.help or "")
-        return f"{item.type}\t{item.value}\t{' '.join(about.split())}"
+        return f"{item.type}\t{item.value}\t{one_line(item.help or '')}"
 
 
 def prepare() -> None:

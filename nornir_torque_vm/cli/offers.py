@@ -16,8 +16,8 @@ from click.shell_completion import CompletionItem
 from nornir_torque_vm.config import settings as settings_module
 from nornir_torque_vm.config.filekinds import ImageRef
 from nornir_torque_vm.config.settings import SETTINGS, Settings
-from nornir_torque_vm.errors import InventoryError, TorqueVMError
-from nornir_torque_vm.identity import job_slug
+from nornir_torque_vm.errors import TorqueVMError
+from nornir_torque_vm.identity import is_job_id, job_slug
 from nornir_torque_vm.keys import KEYS
 from nornir_torque_vm.nodefile import valid_host
 
@@ -181,7 +181,7 @@ def present(site: Settings) -> set[str]:
     from nornir_torque_vm.runstate.jobstate import JOBS, JobState
 
     run = Path(site.run_dir)
-    found = {name for folder in (MARKERS, HANDOVERS) for name in names_in(run / folder) if is_job(name)}
+    found = {name for folder in (MARKERS, HANDOVERS) for name in names_in(run / folder) if is_job_id(name)}
     for tag in names_in(run / JOBS):  # guests that no batch job has are known by their plan alone
         with contextlib.suppress(TorqueVMError):
             state = JobState.of_tag(run, tag)
@@ -194,7 +194,7 @@ def recorded(site: Settings) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for name in names_in(Path(site.history_dir)):
         job_id, _, attempt = name.rpartition(".")
-        if attempt.isdecimal() and is_job(job_id):
+        if attempt.isdecimal() and is_job_id(job_id):
             found.setdefault(job_id, set()).add(attempt)
     return found
 
@@ -202,15 +202,6 @@ def recorded(site: Settings) -> dict[str, set[str]]:
 def newest_first(job_ids: Iterable[str]) -> list[str]:
     """The ids by their numbers, which a server counts up."""
     return sorted(job_ids, key=lambda one: ([*map(int, job_slug(one).split("-"))], one), reverse=True)
-
-
-def is_job(text: str) -> bool:
-    """Whether a file's name is a job's id."""
-    try:
-        job_slug(text)
-    except InventoryError:
-        return False
-    return True
 
 
 def names_in(folder: Path) -> list[str]:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.entrance.target import Target, full_id
-from nornir_torque_vm.errors import DeadlineExceeded, InventoryError, RequestError, StateError
+from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.identity import job_slug
 from nornir_torque_vm.nodefile import parse_exec_host, valid_host
 from nornir_torque_vm.reap.qstat import COMPLETED, Qstat
@@ -115,11 +115,7 @@ def for_root(settings: Settings, job_id: str) -> HandOver:
     addresses = {} if state is None else state.addresses()
     if plan is not None and keys is not None and addresses:
         return HandOver.of(plan, keys, addresses)
-    try:
-        handover = HandOver.from_json(text)
-    except (RequestError, StateError, DeadlineExceeded) as refusal:
-        shown = "".join(char if char.isprintable() else "?" for char in str(refusal))
-        raise type(refusal)(shown) from None
+    handover = HandOver.from_json(text)
     if not _is_sound(handover, job_id):
         raise StateError(
             "its hand-over is not what was left here",
