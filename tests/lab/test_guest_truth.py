@@ -56,9 +56,9 @@ SETTINGS: dict[str, object] = {
     "ntp_server_2": "10.89.0.55",
     "metadata_file": SITE_METADATA,
     "user_files": "nfs",
-    "work_dirs": ["/work"],
+    "work_dirs": ["/project"],
     "software_dirs": ["/opt=/opt-hpc"],
-    "nfs_sources": ["node2:/export/home=/home", "node2:/export/work=/work", "node2:/export/opt=/opt"],
+    "nfs_sources": ["node2:/export/home=/home", "node2:/export/project=/project", "node2:/export/opt=/opt"],
 }
 REQUEST = "vcpus=2,ram=640M"
 FACTS = {
@@ -125,7 +125,7 @@ def truth(lab_possible: None) -> Iterator[Truth]:
         lab.up()
         top = stack.enter_context(nfs_server(lab, "node2", "/srv/export", "/export"))
         home = top / USER.home[1:]
-        for folder in (home, top / "work", top / "opt"):
+        for folder in (home, top / "project", top / "opt"):
             folder.mkdir(parents=True)
         os.chown(home, USER.uid, USER.gid)
         home.chmod(0o700)
@@ -213,7 +213,7 @@ def test_home_and_work_are_the_users(truth: Truth) -> None:
     assert truth.facts["home"] == [USER.home, "from home"]
     assert (truth.home / "made").read_text() == "made\n"
     at = [line.split()[1] for line in truth.facts["mounts"] if " nfs4 " in line]
-    assert {USER.home, "/work", "/opt-hpc"} <= set(at)
+    assert {USER.home, "/project", "/opt-hpc"} <= set(at)
 
 
 @pytest.mark.proves("software_dirs")

@@ -178,7 +178,7 @@ class Running:
 def test_root_in_a_guest_with_9p_can_do_what_the_owner_can_and_nothing_else(files_lab: Lab) -> None:
     """Whoever is root there: an attacker in the kernel, or the user in an image of their own."""
     node = files_lab.root("node1")
-    bob = node / "srv/work/bob"
+    bob = node / f"{WORK}/bob"[1:]
     with with_files(files_lab, "9p") as top, Running(files_lab) as guest:
         home = top / USER.home[1:]
         bob.mkdir(mode=0o755)

@@ -25,9 +25,9 @@ NOBODY = Owner("nobody", 65534, 65534, "nogroup", "/nonexistent")
 @pytest.mark.parametrize(
     ("output", "directory", "path"),
     [
-        ("head:/home/alice/spectra.o17", "/work", "/home/alice/spectra.vm17-3"),
+        ("head:/home/alice/spectra.o17", "/project", "/home/alice/spectra.vm17-3"),
         ("/home/alice/out/", "", "/home/alice/out/spectra.vm17-3"),
-        ("", "/work", "/work/spectra.vm17-3"),
+        ("", "/project", "/project/spectra.vm17-3"),
         ("head:/x", "", "/spectra.vm17-3"),
     ],
 )

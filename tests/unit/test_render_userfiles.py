@@ -22,7 +22,7 @@ from nornir_torque_vm.model import Plan, UserDir, UserFiles
 from nornir_torque_vm.render.domain import domain_xml
 from nornir_torque_vm.render.mounts import mount_script
 
-DIRS = (UserDir("/home/alice", "user0"), UserDir("/work", "user1"))
+DIRS = (UserDir("/home/alice", "user0"), UserDir("/project", "user1"))
 SHELLS = [["/bin/sh"], ["busybox", "sh"]]
 
 
@@ -53,7 +53,7 @@ def test_with_9p_the_whole_process_has_the_owners_rights() -> None:
     assert [
         (fs.get("accessmode"), fs.find("source").get("dir"), fs.find("target").get("dir"))  # type: ignore[union-attr]
         for fs in root.iter("filesystem")
-    ] == [("squash", "/home/alice", "user0"), ("squash", "/work", "user1")]
+    ] == [("squash", "/home/alice", "user0"), ("squash", "/project", "user1")]
     for layer in root.findall("devices/disk/backingStore/source/seclabel"):
         assert layer.get("relabel") == "no", "images of the pool stay whose they are"
 

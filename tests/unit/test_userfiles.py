@@ -15,7 +15,7 @@ from nornir_torque_vm.request import Request
 from nornir_torque_vm.userfiles import files_for
 
 OWN = dataclasses.replace(IMAGE, own=True)
-SOURCES = ("filer:/export/home=/home", "big:/vol/a=/home/a", "filer:/w=/work")
+SOURCES = ("filer:/export/home=/home", "big:/vol/a=/home/a", "filer:/w=/project")
 
 
 def site(kind: UserFiles, *work: str, sources: tuple[str, ...] = SOURCES) -> Settings:
@@ -47,7 +47,7 @@ def test_the_trust_table(kind: UserFiles) -> None:
 def test_an_image_is_the_sites_unless_it_is_said_to_be_the_users() -> None:
     """What the pool gives is not marked; a plan keeps the mark."""
     assert not IMAGE.own
-    plan = make_plan(Request(), site(UserFiles.NINE_P, "/work"), Job("1.h", "h", ALICE), [Node("n")], OWN)
+    plan = make_plan(Request(), site(UserFiles.NINE_P, "/project"), Job("1.h", "h", ALICE), [Node("n")], OWN)
     assert plan_from_json(plan_to_json(plan)) == plan
 
 
@@ -60,9 +60,13 @@ def test_jobs_of_root_get_no_files() -> None:
 
 def test_guests_get_the_home_and_the_work_directories() -> None:
     """Each device has a name of its own."""
-    kind, dirs = files_for(site(UserFiles.VIRTIOFS, "/work", "/scratch"), ALICE, IMAGE)
+    kind, dirs = files_for(site(UserFiles.VIRTIOFS, "/project", "/scratch"), ALICE, IMAGE)
     assert kind is UserFiles.VIRTIOFS
-    assert dirs == (UserDir("/home/alice", "user0"), UserDir("/work", "user1"), UserDir("/scratch", "user2"))
+    assert dirs == (
+        UserDir("/home/alice", "user0"),
+        UserDir("/project", "user1"),
+        UserDir("/scratch", "user2"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_a_directory_without_a_source_is_the_sites_to_mend() -> None:
         files_for(site(UserFiles.NFS, sources=("f:/x=/home/alicea",)), ALICE, IMAGE)
 
 
-def elsewhere(kind: UserFiles, *pairs: str, work: tuple[str, ...] = ("/work",)) -> tuple[UserDir, ...]:
+def elsewhere(kind: UserFiles, *pairs: str, work: tuple[str, ...] = ("/project",)) -> tuple[UserDir, ...]:
     settings = Settings(
         user_files=kind, work_dirs=work, software_dirs=pairs, nfs_sources=(*SOURCES, "big:/sw=/opt")
     )
@@ -127,11 +131,13 @@ def test_software_of_the_nodes_is_at_another_path_in_guests() -> None:
     )
     found = elsewhere(UserFiles.NINE_P, "/opt=/opt-hpc")
     assert found[2] == UserDir("/opt", "user2", "/opt-hpc")
-    assert [one.at for one in found] == ["/home/alice", "/work", "/opt-hpc"]
+    assert [one.at for one in found] == ["/home/alice", "/project", "/opt-hpc"]
     assert elsewhere(UserFiles.NONE, "/opt=/opt-hpc") == ()
 
 
-@pytest.mark.parametrize("pairs", [["/opt=/work"], ["/opt=/work/x"], ["/opt=/home"], ["/a=/b", "/opt=/b/c"]])
+@pytest.mark.parametrize(
+    "pairs", [["/opt=/project"], ["/opt=/project/x"], ["/opt=/home"], ["/a=/b", "/opt=/b/c"]]
+)
 def test_software_covers_no_other_directory_and_lies_in_none(pairs: list[str]) -> None:
     """A home would be gone, or a user could lead the mount elsewhere."""
     with pytest.raises(SettingsError, match=r"software_dirs puts '/opt' at .*, where guests have "):
