@@ -35,6 +35,7 @@ from nornir_torque_vm.runners.deadline import DeadlineRunner
 from nornir_torque_vm.runstate.handover import HandOver
 from nornir_torque_vm.tasks import (
     boot_guest,
+    close_folders,
     destroy,
     forget_job,
     hand_over,
@@ -177,6 +178,11 @@ class Engine:
         ran = self.run_scripts(inventory, scripts) if ok else []
         runs = [run for _, found in ran for run in found]
         return Boot(Report.combined([*reports, *(report for report, _ in ran)]), addresses, tuple(runs))
+
+    def close(self, plan: Plan) -> Report:
+        """Have libvirt forget the folders of a plan's guests, which are the owner's from here on."""
+        inventory = build_inventory(plan, self.settings)
+        return Report.from_results(self.run(inventory, close_folders, role="guest"))
 
     def run_scripts(
         self, inventory: Inventory, scripts: Sequence[GuestScript], *, go_on: bool = False

@@ -1,9 +1,9 @@
-"""What epilogue.parallel leaves behind on a node: removes a job's guests there if nobody else does.
+"""What epilogue.parallel leaves behind on a node: removes the folders of a job's guests when these are gone.
 
 A sister's epilogue runs before the mother superior's, which removes the guests of all nodes; so this one
-waits, in a process of its own, which the MOM does not know. It removes exactly what was there when the
-job ended: a job that comes back meanwhile has guests of other names (they carry the attempt and its
-nonce), which are never touched.
+waits, in a process of its own, which the MOM does not know. What nobody has removed when its time is up, it
+removes: exactly what was there when the job ended. A job that comes back meanwhile has guests of other names
+(they carry the attempt and its nonce), which are never touched.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import os
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
@@ -29,8 +30,17 @@ from nornir_torque_vm.tasks.selection import of_job_id
 HOOK = "epilogue.parallel"
 QUESTION = 20.0
 """Seconds that libvirt has for an answer, and for removing a job's guests."""
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 60.0
 """Seconds between two looks; each pause is twice the one before."""
+
+
+class Seen(NamedTuple):
+    """Domain names of a job's guests on a node."""
+
+    running: frozenset[str]
+    """Of domains that are there."""
+    guests: frozenset[str]
+    """Of these, and of guests of which only files are."""
 
 
 class SafetyNet:
@@ -47,52 +57,62 @@ class SafetyNet:
         """Names of the guests whose domain or files were still there when the time was up."""
 
     def run(self) -> None:
-        """Wait until nothing of the job is left here; what is left in the end, remove."""
+        """Wait until no guest of the job is left here; what is left in the end, remove.
+
+        Nobody else can remove the files in guests' folders (see :mod:`~nornir_torque_vm.storage.folder`), so
+        they go as soon as the guests have gone.
+        """
         grace = Deadline.after(self.settings.sister_grace)
-        armed = seen = self.guests()
+        seen = self.look()
+        armed = None if seen is None else seen.guests
         pause = FIRST_PAUSE
-        while seen != set() and grace.remaining() > 0.0:
+        while (seen is None or seen.running) and grace.remaining() > 0.0:
             self.wait(grace.clamp(pause))
             pause = min(2 * pause, LONGEST_PAUSE)
-            seen = self.guests()
+            seen = self.look()
             if armed is None:
-                armed = seen
+                armed = None if seen is None else seen.guests
             elif seen is not None:
-                seen &= armed
+                seen = Seen(seen.running & armed, seen.guests & armed)
         if armed is None:
             log(HOOK, self.job_id, "libvirt did not say whether guests are left here")
-        elif seen != set():
-            self.remove(armed)
-        else:
+        elif seen is not None and not seen.guests:
             log(HOOK, self.job_id, "nothing of its guests is left here")
+        elif seen is not None and not seen.running:
+            self.remove(seen.guests, "the files of ")
+        else:
+            self.remove(armed)
         self.withdraw()
 
     def wait(self, seconds: float) -> None:
         """Let time pass between two looks."""
         time.sleep(seconds)
 
-    def guests(self) -> set[str] | None:
-        """Names of the job's guests of which anything is on the node; None when libvirt does not say."""
+    def look(self) -> Seen | None:
+        """What is left of the job's guests on the node; None when libvirt does not say."""
         inventory = node_inventory([self.node], self.settings)
         engine = Engine(self.settings, Deadline.after(QUESTION))
         outcome = engine.run(inventory, destroy, job_id=self.job_id, dry_run=True)[self.node.name]
         if outcome.failed:
             return None
         found = outcome[0].result
-        return {*found.domains, *self.domains_of(found.volumes)}
+        return Seen(frozenset(found.domains), frozenset(found.domains) | self.domains_of(found.volumes))
 
     def domains_of(self, volumes: Iterable[str]) -> set[str]:
         """Names of the domains that volumes belong to."""
         pattern = of_job_id(self.job_id).domain
         return {match[0] for match in map(pattern.match, volumes) if match is not None}
 
-    def remove(self, guests: set[str]) -> None:
-        """Remove guests by their names."""
+    def remove(self, guests: frozenset[str], what: str = "") -> None:
+        """Remove guests by their names.
+
+        :param what: removed of them, in the words of the log; "" for all.
+        """
         engine = Engine(self.settings, Deadline.after(QUESTION))
         tags = sorted(map(tag_of_domain, guests))
         report = engine.destroy([self.node], self.job_id, tags=tags, domains=sorted(guests))
         self.removed = tuple(sorted(guests))
-        said = report.sentences() or [f"removed {' '.join(self.removed)}, which its first node had left"]
+        said = report.sentences() or [f"removed {what}{' '.join(self.removed)}"]
         log(HOOK, self.job_id, "; ".join(said))
 
     def withdraw(self) -> None:

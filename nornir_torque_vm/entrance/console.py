@@ -26,7 +26,8 @@ def open_console(settings: Settings, handover: HandOver, rank: int) -> int:
 
     :raises StateError: it is not there, or not the caller's.
     """
-    path = f"{settings.volume_dir}/{console_name(domain_of_tag(handover.tag, rank))}"
+    domain = domain_of_tag(handover.tag, rank)
+    path = f"{settings.volume_dir}/{domain}/{console_name(domain)}"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:

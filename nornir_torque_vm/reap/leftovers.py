@@ -101,7 +101,7 @@ def find_on_node(task: Task) -> Result:
                 found.append(
                     Found("domain", guest.domain, match[1], guest.job_id, mac=mac, bridge=guest.bridge)
                 )
-    names = {name for storage in all_storages(task) for name in storage.names(DOMAIN_PREFIX)}
+    names = {name for storage in all_storages(task).values() for name in storage.names(DOMAIN_PREFIX)}
     starts = ((name, _DOMAIN.match(name)) for name in sorted(names))
     found += [Found("volume", name, match[1]) for name, match in starts if match]
     return Result(host=task.host, result=found)

@@ -6,6 +6,9 @@ Every node has :data:`VOLUMES`; where the site has set ``ramdisk_dir``, also :da
 Two implementations of :class:`Storage`: :class:`~.volumes.VolumeStorage` goes through libvirt and so
 works on any node a connection reaches; :class:`~.local.LocalStorage` uses files of this machine, for
 libvirt's test driver, which cannot take data.
+
+libvirtd looks, as root, into the files of a pool, and opens what their headers name. So what anybody but root
+and libvirt's own emulators can write lies in a folder of its own: :class:`FolderStorage`.
 """
 
 from __future__ import annotations
@@ -44,6 +47,11 @@ COPIES = Kind("image_cache", "torque-vm-images", made=False)
 def run_state(folder: str) -> Kind:
     """Return the kind that a subdirectory of ``run_dir`` is, reached as one of volumes."""
     return Kind("run_dir", f"{VOLUMES.pool}-{folder}", made=True)
+
+
+def of_folder(kind: Kind, name: str) -> Kind:
+    """Return the kind that the folder of this name is, inside the directory of ``kind``."""
+    return dataclasses.replace(kind, pool=f"{kind.pool}-{name}", made=True)
 
 
 class Storage(Protocol):
@@ -95,6 +103,46 @@ class Storage(Protocol):
 
     def capacity(self) -> int:
         """Return the size in bytes of the file system they are on; 0 when there is no such directory."""
+
+
+class FolderStorage(Storage, Protocol):
+    """Volumes in a folder inside one of the directories: those of one guest, called as its domain.
+
+    Open while its guest is being started, then closed: no libvirtd looks into it any more, and only the node
+    itself can remove what is in it.
+    """
+
+    def close(self) -> None:
+        """Take the folder from libvirt; what is in it stays. When it is closed already, fine."""
+
+    def dispose(self) -> bool:
+        """Remove the folder and what is in it, as far as that can be done from here; whether it is gone."""
+
+
+def folder_storage(
+    conn: Any,
+    settings: Settings,
+    name: str,
+    *,
+    here: bool,
+    node: str = "",
+    uri: str = "",
+    kind: Kind = VOLUMES,
+) -> FolderStorage:
+    """Return the storage of one folder on the node ``conn`` leads to; for the rest see :func:`storage_for`.
+
+    :param name: the folder's: the start of all names of what it is for.
+    :param here: whether the node is this machine.
+    """
+    directory: str = getattr(settings, kind.setting)
+    if _is_test_driver(conn, node, uri):
+        from nornir_torque_vm.storage.folder import LocalFolder
+
+        return LocalFolder(f"{directory}/{node}".rstrip("/"), name, node=node, kind=kind)
+    from nornir_torque_vm.storage.folder import FolderVolumes
+    from nornir_torque_vm.storage.volumes import VolumeStorage
+
+    return FolderVolumes(VolumeStorage(conn, directory, node=node, kind=kind), name, here=here)
 
 
 def storage_for(

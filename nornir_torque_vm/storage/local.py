@@ -83,20 +83,13 @@ class LocalStorage:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
         path = self.path(name)
         with self._errors(f"{path} cannot be read"), self._open() as folder:
-            # Not blocking: a FIFO of that name would otherwise hold us until somebody writes.
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             try:
-                fd = os.open(name, flags, dir_fd=folder)
+                data = read_in(folder, name, offset, limit)
             except FileNotFoundError:
                 raise missing(path, self._node) from None
-            try:
-                status = os.fstat(fd)
-                if not stat.S_ISREG(status.st_mode):
-                    raise StorageError(f"{path} is not a regular file", node=self._node)
-                start = offset if offset >= 0 else max(0, status.st_size + offset)
-                return os.pread(fd, limit, start)
-            finally:
-                os.close(fd)
+            if data is None:
+                raise StorageError(f"{path} is not a regular file", node=self._node)
+            return data
 
     def remove(self, name: str) -> bool:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
@@ -165,6 +158,23 @@ class LocalStorage:
             if error.errno in FULL:
                 raise no_space(self.directory, self._node, self._kind) from error
             raise StorageError(f"{what}: {error.strerror}", node=self._node) from error
+
+
+def read_in(folder: int, name: str, offset: int, limit: int) -> bytes | None:
+    """Read a part of a file as :meth:`LocalStorage.read` does; None when it is not a regular file.
+
+    :param folder: descriptor of the directory that the file is in.
+    :raises OSError: it cannot be read.
+    """
+    # Not blocking: a FIFO of that name would otherwise hold us until somebody writes.
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return os.pread(fd, limit, offset if offset >= 0 else max(0, status.st_size + offset))
+    finally:
+        os.close(fd)
 
 
 def _write_all(fd: int, data: bytes) -> None:

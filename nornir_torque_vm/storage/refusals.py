@@ -10,8 +10,8 @@ from nornir_torque_vm.storage.base import FULL
 
 INTERNAL_ERROR = 1
 """``VIR_ERR_INTERNAL_ERROR``: among others what a refresh gets while a volume is being made."""
-_SYSTEM_ERROR = 38
-"""``VIR_ERR_SYSTEM_ERROR``; its first number is the ``errno``."""
+SYSTEM_ERROR = 38
+"""``VIR_ERRSYSTEM_ERROR``; its first number is the ``errno``."""
 
 
 class Forgiving:
@@ -32,7 +32,7 @@ class Forgiving:
 
 def is_full(error: Any) -> bool:
     """Whether a ``libvirtError`` means that there is no room."""
-    if error.get_error_code() == _SYSTEM_ERROR:
+    if error.get_error_code() == SYSTEM_ERROR:
         return error.get_int1() in FULL
     # Overlays are made by qemu-img, whose exit status carries no number.
     return error.get_error_code() == INTERNAL_ERROR and os.strerror(errno.ENOSPC) in str(error)

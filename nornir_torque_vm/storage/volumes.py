@@ -34,7 +34,7 @@ _WITH_BUILD = 1
 """``VIR_STORAGE_POOL_CREATE_WITH_BUILD``: makes the directory, its parents too, mode 0711."""
 _OPERATION_FAILED = 9
 """``VIR_ERR_OPERATION_FAILED``: what the second of two who make the same pool gets."""
-_NO_POOL, _NO_VOLUME, _INVALID, _EXISTS = 49, 50, 55, 90
+NO_POOL, NO_VOLUME, INVALID, _EXISTS = 49, 50, 55, 90
 """``VIR_ERR_NO_STORAGE_POOL``, ``NO_STORAGE_VOL``, ``OPERATION_INVALID`` (the pool is not active, or a file
 it does not know has the new volume's name), ``STORAGE_VOL_EXIST``."""
 
@@ -55,8 +55,15 @@ class VolumeStorage:
 
     def __init__(self, conn: Any, directory: str, *, node: str = "", kind: Kind = VOLUMES) -> None:
         self.directory = directory.rstrip("/")
-        self._conn, self._node, self._kind = conn, node, kind
+        self.conn, self.node, self.kind = conn, node, kind
         self._pool: Any = None
+
+    def open(self) -> None:
+        """Make sure that the pool is there.
+
+        :raises NoDirectory: the directory, which is not ours to make, is not.
+        """
+        self._with_pool(lambda _: None)
 
     def path(self, name: str) -> str:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
@@ -98,22 +105,22 @@ class VolumeStorage:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
         path = self.path(name)
 
-        def download(pool: Any) -> bytes:
-            volume = _find(pool, name)
-            if volume is None:
-                raise missing(path, self._node)
-            start = offset
-            if offset < 0:
-                _, size, _ = volume.info()
-                start = max(0, size + offset)
-            return self._download(volume, start, limit) if limit > 0 else b""
+        return self._with_pool(lambda pool: self._read(pool, path, name, offset, limit))
 
-        return self._with_pool(download)
+    def _read(self, pool: Any, path: str, name: str, offset: int, limit: int) -> bytes:
+        volume = self._find(pool, name)
+        if volume is None:
+            raise missing(path, self.node)
+        start = offset
+        if offset < 0:
+            _, size, _ = volume.info()
+            start = max(0, size + offset)
+        return self._download(volume, start, limit) if limit > 0 else b""
 
     def remove(self, name: str) -> bool:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
         checked(name)
-        return self._with_pool(lambda pool: _delete(_find(pool, name)))
+        return self._with_pool(lambda pool: delete(self._find(pool, name)))
 
     def names(self, prefix: str) -> list[str]:
         """See :class:`~nornir_torque_vm.storage.Storage`."""
@@ -132,7 +139,7 @@ class VolumeStorage:
 
         def holds(pool: Any) -> bool:
             _refresh(pool)
-            with Forgiving(_NO_VOLUME):
+            with Forgiving(NO_VOLUME):
                 volume = pool.storageVolLookupByName(name)
                 return written_by_root(pool.XMLDesc(0)) and written_by_root(volume.XMLDesc(0))
             return False
@@ -158,7 +165,7 @@ class VolumeStorage:
         """Do something with our pool; again with a new one if it went away in the meantime."""
         with self._errors():
             if self._pool is not None:
-                with Forgiving(_NO_POOL, _INVALID):
+                with Forgiving(NO_POOL, INVALID):
                     return action(self._pool)
             self._pool = self._open_pool()
             return action(self._pool)
@@ -167,42 +174,49 @@ class VolumeStorage:
         """Return our pool, made or started when necessary, whoever else is doing the same."""
         from libvirt import libvirtError
 
-        flags, described = _WITH_BUILD if self._kind.made else 0, pool_xml(self.directory, self._kind.pool)
+        flags, described = _WITH_BUILD if self.kind.made else 0, pool_xml(self.directory, self.kind.pool)
         for _ in range(_PATIENCE):
-            with Forgiving(_NO_POOL, _INVALID):
-                pool = self._conn.storagePoolLookupByName(self._kind.pool)
+            with Forgiving(NO_POOL, INVALID):
+                pool = self.conn.storagePoolLookupByName(self.kind.pool)
                 if not pool.isActive():
                     pool.create(flags)
                 return self._in_place(pool)
             try:
                 with Forgiving(_OPERATION_FAILED):
-                    return self._conn.storagePoolCreateXML(described, flags)
+                    return self.conn.storagePoolCreateXML(described, flags)
             except libvirtError as error:
-                if not self._kind.made and error.get_int1() == errno.ENOENT:
-                    raise NoDirectory(self.directory, self._node, self._kind) from error
+                if not self.kind.made and error.get_int1() == errno.ENOENT:
+                    raise NoDirectory(self.directory, self.node, self.kind) from error
                 raise
             current.get().sleep(_PAUSE)
         hint = f"see virsh pool-list --all: another pool may have {self.directory}"
-        raise StorageError(f"the storage pool {self._kind.pool} cannot be made", hint=hint, node=self._node)
+        raise StorageError(f"the storage pool {self.kind.pool} cannot be made", hint=hint, node=self.node)
 
     def _in_place(self, pool: Any) -> Any:
         """Return ``pool`` if it is where our paths point."""
         found = ET.fromstring(pool.XMLDesc(0)).findtext("target/path", "")  # noqa: S314 - libvirtd's own
         if found != self.directory:
-            raise is_elsewhere(self.directory, found, self._node, self._kind)
+            raise is_elsewhere(self.directory, found, self.node, self.kind)
         return pool
 
     def _create(self, pool: Any, name: str, described: str) -> Any:
         """Make a volume; what has its name is removed first."""
         current.get().check()
-        with Forgiving(_EXISTS, _INVALID):
+        with Forgiving(_EXISTS, INVALID):
             return pool.createXML(described)
-        _delete(_find(pool, name))
+        delete(self._find(pool, name))
         return pool.createXML(described)
+
+    def _find(self, pool: Any, name: str) -> Any:
+        """Return the volume or None; the pool is told to look again before it is believed."""
+        if (volume := known(pool, name)) is None:
+            _refresh(pool)
+            volume = known(pool, name)
+        return volume
 
     def _upload(self, volume: Any, data: bytes) -> None:
         """Fill a new volume; one that could not be filled is removed."""
-        stream = self._conn.newStream()
+        stream = self.conn.newStream()
         try:
             volume.upload(stream, 0, len(data))
             sent = 0
@@ -217,10 +231,10 @@ class VolumeStorage:
     def _compare(self, volume: Any, data: bytes) -> None:
         if self._download(volume, 0, len(data)) != data:
             hint = "look at its file system: is it full or damaged?"
-            raise StorageError(f"{volume.path()} was not written completely", hint=hint, node=self._node)
+            raise StorageError(f"{volume.path()} was not written completely", hint=hint, node=self.node)
 
     def _download(self, volume: Any, offset: int, limit: int) -> bytes:
-        stream = self._conn.newStream()
+        stream = self.conn.newStream()
         volume.download(stream, offset, limit)
         data = bytearray()
         while chunk := stream.recv(_CHUNK):
@@ -239,24 +253,21 @@ class VolumeStorage:
             yield
         except libvirtError as error:
             if is_full(error):
-                raise no_space(self.directory, self._node, self._kind) from error
-            raise map_error(error, self._node) from error
+                raise no_space(self.directory, self.node, self.kind) from error
+            raise map_error(error, self.node) from error
 
 
-def _find(pool: Any, name: str) -> Any:
-    """Return the volume or None; the pool is told to look again before it is believed."""
-    with Forgiving(_NO_VOLUME):
-        return pool.storageVolLookupByName(name)
-    _refresh(pool)
-    with Forgiving(_NO_VOLUME):
+def known(pool: Any, name: str) -> Any:
+    """Return a volume that the pool knows of, or None."""
+    with Forgiving(NO_VOLUME):
         return pool.storageVolLookupByName(name)
     return None
 
 
-def _delete(volume: Any) -> bool:
+def delete(volume: Any) -> bool:
     """Delete a volume, if there is one and it is still there."""
     if volume is not None:
-        with Forgiving(_NO_VOLUME):
+        with Forgiving(NO_VOLUME):
             volume.delete()
             return True
     return False

@@ -3,8 +3,8 @@
 On nodes: :func:`survey`, :func:`list_guests`, :func:`guest_stats`, :func:`destroy`, :func:`mark_job`,
 :func:`hand_over`, :func:`forget_job`. On guests: :func:`boot_guest`, which is :func:`prepare_image`,
 :func:`start_guest`, :func:`discover_address` and :func:`check_health`; then :func:`mount_files`,
-:func:`mount_disk`, :func:`publish_roster`, :func:`run_guest_script`, :func:`unmount_disk`,
-:func:`read_console`, :func:`read_cloud_init`, and :func:`destroy` for one guest.
+:func:`mount_disk`, :func:`publish_roster`, :func:`run_guest_script`, :func:`close_folders`,
+:func:`unmount_disk`, :func:`read_console`, :func:`read_cloud_init`, and :func:`destroy` for one guest.
 
 All take their time from the deadline of the ``deadline`` runner; under another runner those that
 wait would wait for ever.
@@ -12,6 +12,7 @@ wait would wait for ever.
 
 from nornir_torque_vm.tasks.boot_guest import boot_guest
 from nornir_torque_vm.tasks.check_health import check_health
+from nornir_torque_vm.tasks.close_folders import close_folders
 from nornir_torque_vm.tasks.destroy import destroy
 from nornir_torque_vm.tasks.discover_address import discover_address
 from nornir_torque_vm.tasks.forget_job import forget_job
@@ -33,6 +34,7 @@ from nornir_torque_vm.tasks.unmount_disk import unmount_disk
 __all__ = [
     "boot_guest",
     "check_health",
+    "close_folders",
     "destroy",
     "discover_address",
     "forget_job",

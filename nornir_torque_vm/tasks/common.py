@@ -13,8 +13,15 @@ from nornir_torque_vm.deadline import BACKOFF_MAX, Deadline, current
 from nornir_torque_vm.found import DOMAIN_PREFIX, FoundGuest, read_domain
 from nornir_torque_vm.inventory.build import uri_in
 from nornir_torque_vm.inventory.hostdata import is_guest, node_of, settings_of
-from nornir_torque_vm.model import Shape
-from nornir_torque_vm.storage import RAMDISK, VOLUMES, Kind, Storage, storage_for
+from nornir_torque_vm.storage import (
+    RAMDISK,
+    VOLUMES,
+    FolderStorage,
+    Kind,
+    Storage,
+    folder_storage,
+    storage_for,
+)
 
 LIBVIRT = "libvirt"
 GUEST_SSH = "guest_ssh"
@@ -43,6 +50,13 @@ def storage_of(task: Task, kind: Kind = VOLUMES) -> Storage:
     return storage_for(connection(task), settings_of(host), node=node_of(host), uri=uri_of(host), kind=kind)
 
 
+def folder_of(task: Task, name: str, kind: Kind = VOLUMES) -> FolderStorage:
+    """The folder of this name on the host's node."""
+    conn, host = connection(task), task.host
+    settings, here = settings_of(host), bool(host.get("local"))
+    return folder_storage(conn, settings, name, here=here, node=node_of(host), uri=uri_of(host), kind=kind)
+
+
 def ramdisk_of(task: Task) -> Storage | None:
     """Where disks in memory are kept on the host's node; None where the site has none.
 
@@ -54,15 +68,10 @@ def ramdisk_of(task: Task) -> Storage | None:
     return ramdisk if ramdisk.capacity() else None
 
 
-def all_storages(task: Task) -> tuple[Storage, ...]:
-    """Every place on the host's node where files of guests may be."""
+def all_storages(task: Task) -> dict[Kind, Storage]:
+    """Every place on the host's node where files and folders of guests may be."""
     ramdisk = ramdisk_of(task)
-    return (storage_of(task),) if ramdisk is None else (storage_of(task), ramdisk)
-
-
-def disk_storage_of(task: Task, shape: Shape) -> Storage:
-    """Where the disks of guests of this shape are kept on the host's node."""
-    return storage_of(task, RAMDISK if shape.ramdisk else VOLUMES)
+    return {VOLUMES: storage_of(task)} | ({} if ramdisk is None else {RAMDISK: ramdisk})
 
 
 def uri_of(host: Host) -> str:

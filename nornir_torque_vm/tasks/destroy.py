@@ -11,8 +11,8 @@ from nornir_torque_vm.deadline import current
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.inventory.hostdata import guest_of, is_guest, node_of, settings_of
 from nornir_torque_vm.model import Plan
-from nornir_torque_vm.storage import Storage
-from nornir_torque_vm.tasks.common import LIBVIRT, all_storages, candidates, connection, uri_of
+from nornir_torque_vm.storage import Kind, Storage
+from nornir_torque_vm.tasks.common import LIBVIRT, all_storages, candidates, connection, folder_of, uri_of
 from nornir_torque_vm.tasks.ending import Ending
 from nornir_torque_vm.tasks.selection import Selection, of_guest, of_job, of_job_id, of_names, volumes_of
 
@@ -25,6 +25,8 @@ class Destroyed:
 
     domains: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    """Folders of guests that only their node itself can remove: they are closed."""
 
 
 def destroy(
@@ -61,11 +63,11 @@ def destroy(
     host, node, dry = task.host, node_of(task.host), task.is_dry_run(dry_run)
     chosen = _selection(task, job_id, attempt, domains)
     found = candidates(connection(task), node, chosen.prefix)
-    files = dict[str, Storage]()
+    files = list[tuple[str, Kind, Storage]]()
 
     def look() -> None:
-        for storage in all_storages(task):
-            files.update(dict.fromkeys(storage.names(chosen.prefix), storage))
+        for kind, storage in all_storages(task).items():
+            files.extend((name, kind, storage) for name in storage.names(chosen.prefix))
 
     ending = Ending(node, chosen, graceful=graceful, dry=dry)
     ending.run(
@@ -74,11 +76,18 @@ def destroy(
         settings_of(host).max_connections_per_node,
         meanwhile=look,
     )
-    volumes = volumes_of(chosen, files, {*ending.spared, *ending.failures})
+    meant = volumes_of(chosen, (name for name, *_ in files), {*ending.spared, *ending.failures})
+    removed, left = set(meant) if dry else set[str](), set[str]()
     if not dry:
         current.get().check()
-        volumes = [name for name in volumes if files[name].remove(name)]
-    gone = Destroyed(tuple(sorted(ending.ended)), tuple(volumes))
+        for name, kind, storage in files:
+            if name not in meant:
+                continue
+            if chosen.domain.fullmatch(name) is not None:
+                (removed if folder_of(task, name, kind).dispose() else left).add(name)
+            elif storage.remove(name):
+                removed.add(name)
+    gone = Destroyed(*(tuple(sorted(names)) for names in (ending.ended, removed, left)))
     changed, error = bool(gone.domains or gone.volumes), ending.error()
     return Result(host=host, result=gone, changed=changed, failed=error is not None, exception=error)
 

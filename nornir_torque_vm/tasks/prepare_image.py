@@ -13,9 +13,9 @@ from nornir_torque_vm.model import Guest
 from nornir_torque_vm.render.cloudinit.iso import seed_iso
 from nornir_torque_vm.render.cloudinit.seed import seed_files
 from nornir_torque_vm.render.cloudinit.sitefile import site_metadata
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, disk_storage_of, storage_of, uri_of, where
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, uri_of, where
 from nornir_torque_vm.tasks.node_address import node_address
-from nornir_torque_vm.tasks.volumes import console_name, overlay_name, seed_name
+from nornir_torque_vm.tasks.volumes import closed_when_ready, console_name, overlay_name, places_of, seed_name
 
 CONNECTION_NAME = LIBVIRT
 
@@ -48,20 +48,24 @@ def prepare_image(task: Task, dry_run: bool | None = None) -> Result:
         DeadlineExceeded: the time is up
     """
     host, guest, plan, settings = task.host, guest_of(task.host), plan_of(task.host), settings_of(task.host)
-    storage, disks = storage_of(task), disk_storage_of(task, guest.shape)
+    places = places_of(task)
     overlay, seed = overlay_name(guest.domain), seed_name(guest.domain)
-    found = Prepared(disks.path(overlay), storage.path(seed))
+    found = Prepared(places.disks.path(overlay), places.seeds.path(seed))
     if _exists(task, guest):
         return Result(host=host, result=found, changed=False)
     if not task.is_dry_run(dry_run):
         site = site_metadata(settings.metadata_file)
         files = seed_files(plan, guest, keys_of(host), node_address(host, plan), settings, site)
         image = dataclasses.replace(plan.image, path=guest.base) if guest.base else plan.image
-        disks.overlay(overlay, image, guest.shape.ramdisk)  # each checks the deadline before it writes
-        storage.put(seed, seed_iso(files))
+        # Each checks the deadline before it writes. The seed first: where all of it is in the guest's folder,
+        # libvirt looks at that again when the seed has been uploaded.
+        places.seeds.put(seed, seed_iso(files))
+        places.disks.overlay(overlay, image, guest.shape.ramdisk)
         if not is_test(uri_of(host)):  # which prints nothing
-            # What libvirt logs into is its owner's to read: it keeps the file that is there.
-            storage.put(console_name(guest.domain), b"", reader=(plan.job.owner.uid, plan.job.owner.gid))
+            # libvirt logs into the file that is there, and leaves it its owner.
+            owner = (plan.job.owner.uid, plan.job.owner.gid)
+            reader = owner if closed_when_ready(plan) else None
+            places.consoles.put(console_name(guest.domain), b"", reader=reader)
     return Result(host=host, result=found, changed=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nornir.core.task import Result, Task
 
 from nornir_torque_vm.inventory.hostdata import guest_of
-from nornir_torque_vm.tasks.common import LIBVIRT, storage_of
+from nornir_torque_vm.tasks.common import LIBVIRT, folder_of
 from nornir_torque_vm.tasks.volumes import console_name
 
 CONNECTION_NAME = LIBVIRT
@@ -13,6 +13,8 @@ CONNECTION_NAME = LIBVIRT
 
 def read_console(task: Task, limit: int) -> Result:
     """Read the end of what a guest printed on its serial console, from its node's storage.
+
+    When its folder is closed, only on the node itself.
 
     Arguments:
         limit: bytes at most
@@ -26,5 +28,6 @@ def read_console(task: Task, limit: int) -> Result:
         StorageError: there is no console, or it cannot be read
         HypervisorError: libvirt refuses or cannot be reached
     """
-    name = console_name(guest_of(task.host).domain)
-    return Result(host=task.host, result=storage_of(task).read(name, -limit, limit))
+    domain = guest_of(task.host).domain
+    name = console_name(domain)
+    return Result(host=task.host, result=folder_of(task, domain).read(name, -limit, limit))

@@ -17,8 +17,8 @@ from nornir_torque_vm.errors import DeadlineExceeded, HypervisorError, Hyperviso
 from nornir_torque_vm.inventory.hostdata import guest_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest
 from nornir_torque_vm.render.domain import FILES, domain_xml
-from nornir_torque_vm.tasks.common import LIBVIRT, connection, disk_storage_of, storage_of, uri_of, where
-from nornir_torque_vm.tasks.volumes import volumes_of
+from nornir_torque_vm.tasks.common import LIBVIRT, connection, uri_of, where
+from nornir_torque_vm.tasks.volumes import places_of
 
 CONNECTION_NAME = LIBVIRT
 
@@ -53,8 +53,7 @@ def start_guest(task: Task, dry_run: bool | None = None) -> Result:
         DeadlineExceeded: the time is up; nothing was started
     """
     host, guest, settings = task.host, guest_of(task.host), settings_of(task.host)
-    volumes = volumes_of(guest, storage_of(task), disk_storage_of(task, guest.shape))
-    xml = domain_xml(plan_of(host), guest, volumes, settings)
+    xml = domain_xml(plan_of(host), guest, places_of(task).volumes(guest.domain), settings)
     if task.is_dry_run(dry_run):
         return Result(host=host, result=guest.domain, diff=xml, changed=True)
     conn = connection(task)

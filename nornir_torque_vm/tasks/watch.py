@@ -14,7 +14,7 @@ from nornir_torque_vm.errors import GuestDied, HypervisorError, HypervisorUnreac
 from nornir_torque_vm.found import why_dead
 from nornir_torque_vm.inventory.hostdata import guest_of, node_of
 from nornir_torque_vm.storage import Storage
-from nornir_torque_vm.tasks.common import connection, storage_of
+from nornir_torque_vm.tasks.common import connection, folder_of
 from nornir_torque_vm.tasks.volumes import console_name
 
 CONSOLE_TAIL = 16384
@@ -94,6 +94,6 @@ class Watch:
     def _listen(self) -> None:
         """Read the end of its console; what was heard before stays when that cannot be done."""
         with contextlib.suppress(HypervisorError, StorageError):
-            self._storage = self._storage or storage_of(self._task)
+            self._storage = self._storage or folder_of(self._task, self._guest.domain)
             tail = self._storage.read(console_name(self._guest.domain), -CONSOLE_TAIL, CONSOLE_TAIL)
             self._lines = lines_of(tail)

@@ -168,7 +168,7 @@ def on_panic(
 
     def look() -> bytes:
         found = [
-            path for folder in folders for path in folder.glob("*-console.log") if path.name not in others
+            path for folder in folders for path in folder.glob("*/*-console.log") if path.name not in others
         ]
         return b"".join(read_bytes(path) for path in found)
 

@@ -167,11 +167,13 @@ def test_a_link_in_place_of_a_note_is_not_followed(
 @pytest.fixture
 def console(tmp_path: Path) -> Path:
     """Of the guest of rank 1."""
-    return tmp_path / "tvm-17-a1-r1-0123abcd-console.log"
+    folder = tmp_path / "tvm-17-a1-r1-0123abcd"
+    folder.mkdir()
+    return folder / f"{folder.name}-console.log"
 
 
 def opened(console: Path) -> int:
-    return open_console(Settings(volume_dir=str(console.parent)), HANDOVER, 1)
+    return open_console(Settings(volume_dir=str(console.parents[1])), HANDOVER, 1)
 
 
 def test_the_last_lines_of_a_console_are_legible(console: Path) -> None:

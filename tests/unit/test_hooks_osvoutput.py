@@ -32,7 +32,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def print_on(site: Site, node: str, said: bytes) -> None:
     """Let the guest on a node have printed that."""
     (overlay,) = Path(site.settings.volume_dir, node).glob("*.qcow2")
-    overlay.with_name(f"{overlay.stem}-console.log").write_bytes(said)
+    folder = overlay.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    (folder / f"{folder.name}-console.log").write_bytes(said)
 
 
 def test_what_its_programs_printed_lies_beside_the_jobs_output(site: Site, out: Path) -> None:

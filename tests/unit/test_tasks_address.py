@@ -264,9 +264,10 @@ def test_a_line_is_quoted_in_part_when_it_is_long(world: World) -> None:
 
 def console(world: World, text: bytes) -> None:
     """Let the only guest's console have printed that."""
-    folder = pathlib.Path(world.settings.volume_dir, "node1")
+    domain = world.plan.guests[0].domain
+    folder = pathlib.Path(world.settings.volume_dir, "node1", domain)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{world.plan.guests[0].domain}-console.log").write_bytes(text)
+    (folder / f"{domain}-console.log").write_bytes(text)
 
 
 def test_a_guest_that_never_was_is_not_waited_for(world: World) -> None:
