@@ -7,6 +7,7 @@ that twenty waiting guests cost one reading of the table, not twenty.
 
 from __future__ import annotations
 
+import contextvars
 import dataclasses
 import ipaddress
 import json
@@ -15,12 +16,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from nornir_torque_vm.threads import Call
+
 _USELESS = frozenset({"FAILED", "INCOMPLETE", "NONE", "NOARP"})
 """States (ip-neighbour(8)) that do not say who answers at the address."""
 _BEST_FIRST = ("REACHABLE", "DELAY", "PROBE", "PERMANENT", "", "STALE")
 _MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _NO_MAC = "00:00:00:00:00:00"
 _ARP_LINE = re.compile(r"\((?P<ip>[0-9.]+)\) at (?P<mac>[0-9A-Fa-f:]{11,17}) ")
+PROC_NET_ARP = "/proc/net/arp"
+"""The table without the states (proc(5)); every Linux has it."""
 _COMPLETE = 0x2
 """ATF_COM of <net/if_arp.h>: the hardware address in this entry is valid."""
 
@@ -67,12 +72,26 @@ def parse_arp(text: str) -> tuple[Neighbour, ...]:
     return tuple(entry for entry in found if entry)
 
 
+LOOKS, PAUSE = 10, 0.1
+"""How often :data:`COMMAND` looks for what is waited for, and the seconds between."""
 COMMAND = (
     "sh",
     "-c",
-    "PATH=$PATH:/usr/sbin:/sbin; ip -j neigh 2>/dev/null || ip neigh 2>/dev/null || arp -an",
+    f"""n=0
+while [ $# -gt 0 ] && [ $n -lt {LOOKS} ]; do
+    while read -r _ _ flags mac _; do
+        case " $* " in *" $mac "*) [ "$flags" = 0x0 ] || break 2 ;; esac
+    done 2>/dev/null <{PROC_NET_ARP} || break
+    n=$((n+1)) && sleep {PAUSE}
+done
+PATH=$PATH:/usr/sbin:/sbin; ip -j neigh 2>/dev/null || ip neigh 2>/dev/null || arp -an""",
+    "neighbours",
 )
-"""Prints a node's table in the best form its programs know; for :func:`parse_any`."""
+"""Prints a node's table in the best form its programs know; for :func:`parse_any`.
+
+With MAC addresses as arguments it waits there until one of them is in the table, about a second at most: a
+look there starts one small program, a command from here four and a channel, which booting guests notice.
+"""
 
 
 def parse_any(text: str) -> tuple[Neighbour, ...]:
@@ -154,20 +173,29 @@ class NeighbourTable:
         self.readings = 0
         """How often the node was asked."""
 
-    def address(self, mac: str, read: Read) -> str | None:
+    def address(self, mac: str, read: Read, *, aside: bool = False) -> str | None:
         """Return the address of ``mac`` or None; read the node's table first when that is due.
 
+        :param aside: reading may take seconds: nobody waits for it, who asks afterwards is told.
         :raises LookupError: the last reading failed; its message is for every guest that asks.
         """
         if self._is_due() and self._reading.acquire(blocking=False):
-            try:
-                if self._is_due():  # nobody else read it between the two lines above
-                    self._refresh(read)
-            finally:
-                self._reading.release()
+            if aside:
+                context = contextvars.copy_context()
+                Call(lambda: context.run(self._take, read), name="read neighbours").start()
+            else:
+                self._take(read)
         if self._error:
             raise LookupError(self._error)
         return self._entries.get(mac.lower())
+
+    def _take(self, read: Read) -> None:
+        """Read the table, which the caller has taken for itself, and give it back."""
+        try:
+            if self._is_due():  # nobody else read it between the look and the taking
+                self._refresh(read)
+        finally:
+            self._reading.release()
 
     def _is_due(self) -> bool:
         return self._clock() >= self._due

@@ -14,7 +14,7 @@ from nornir_torque_vm import neighbours
 from nornir_torque_vm.addresses.model import AddressSource
 from nornir_torque_vm.connections.libvirt import map_error
 from nornir_torque_vm.errors import HypervisorUnreachable, NodeShellError
-from nornir_torque_vm.inventory.hostdata import guest_of, neighbours_of
+from nornir_torque_vm.inventory.hostdata import guest_of, is_guest, neighbours_of, node_of
 from nornir_torque_vm.tasks.common import NODE_SHELL, connection
 from nornir_torque_vm.tasks.watch import Watch
 
@@ -30,7 +30,9 @@ _INTERNAL = 1
 
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")
 """Addresses a machine may only use for itself while it has none (RFC 1122)."""
-PROC_NET_ARP = Path("/proc/net/arp")
+PROC_NET_ARP = Path(neighbours.PROC_NET_ARP)
+READ_SECONDS = 10.0
+"""How long reading another node's table may take, waiting included."""
 KNOCK_PORT = 22
 KNOCK_SECONDS = 0.2
 
@@ -92,7 +94,8 @@ class Enquiry:
 
     def neighbour(self) -> str | None:
         """Look into the node's neighbour table ourselves."""
-        address = neighbours_of(self._task.host).address(self._mac, self._read_table)
+        host = self._task.host
+        address = neighbours_of(host).address(self._mac, self._read_table, aside=not host.get("local"))
         self.said[AddressSource.NEIGHBOUR] = "not in the node's table"
         return address
 
@@ -124,7 +127,13 @@ class Enquiry:
     def _read_table(self) -> Mapping[str, str]:
         if self._task.host.get("local"):
             return read_here()
-        return read_there(connection(self._task, NODE_SHELL))
+        return read_there(connection(self._task, NODE_SHELL), self._waited_for())
+
+    def _waited_for(self) -> list[str]:
+        """MAC addresses of the guests of this one's node whose address nobody knows yet."""
+        node, hosts = node_of(self._task.host), self._task.nornir.inventory.hosts.values()
+        waiting = (host for host in hosts if is_guest(host) and node_of(host) == node and not host.hostname)
+        return [guest_of(host).mac.lower() for host in waiting]
 
 
 _ASK: Mapping[AddressSource, Callable[[Enquiry], str | None]] = {
@@ -166,12 +175,13 @@ def read_here() -> dict[str, str]:
     return neighbours.by_mac(neighbours.parse_proc_net_arp(PROC_NET_ARP.read_text(encoding="ascii")))
 
 
-def read_there(shell: Any) -> dict[str, str]:
+def read_there(shell: Any, macs: Iterable[str] = ()) -> dict[str, str]:
     """Another node's neighbour table, read over its ``node_shell`` connection.
 
+    :param macs: wait a second for one of these to be in it.
     :raises NodeShellError: the node cannot be reached or has no program that prints the table.
     """
-    result = shell.run(neighbours.COMMAND, timeout=10.0)
+    result = shell.run((*neighbours.COMMAND, *macs), timeout=READ_SECONDS)
     if not result.ok:
         raise NodeShellError(f"cannot read the neighbour table: {result.summary()}")
     return neighbours.by_mac(neighbours.parse_any(result.stdout))

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import subprocess
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nornir_torque_vm.neighbours import (
+    COMMAND,
+    PROC_NET_ARP,
     Neighbour,
     NeighbourTable,
     by_mac,
@@ -167,6 +172,90 @@ def test_nobody_waits_for_a_slow_reading() -> None:
     leave.set()
     reader.join()
     assert table.readings == 1
+
+
+def test_nobody_waits_for_a_reading_aside() -> None:
+    """Not even the guest that asked first; one reading is under way, and who asks later gets its answer."""
+    table = NeighbourTable(max_age=60.0)
+    leave = threading.Event()
+
+    def slow() -> dict[str, str]:
+        assert leave.wait(10)
+        return {MAC: "10.89.0.9"}
+
+    assert [table.address(MAC, slow, aside=True) for _ in range(3)] == [None] * 3
+    leave.set()
+    until = time.monotonic() + 10
+    while table.address(MAC, slow, aside=True) != "10.89.0.9":
+        assert time.monotonic() < until
+    assert table.readings == 1
+
+
+def test_a_failed_reading_aside_is_told_and_the_table_read_again() -> None:
+    """What a thread of its own raises is lost on nobody."""
+    table = NeighbourTable(retry=0.0)
+
+    def refuse() -> dict[str, str]:
+        raise OSError("connection refused")
+
+    def told(read: Callable[[], dict[str, str]]) -> str | None:
+        try:
+            return table.address(MAC, read, aside=True)
+        except LookupError as error:
+            return str(error)
+
+    for read, answer in ((refuse, "connection refused"), (lambda: {MAC: "10.89.0.9"}, "10.89.0.9")):
+        until = time.monotonic() + 10
+        while told(read) != answer:
+            assert time.monotonic() < until
+
+
+HEAD = "IP address       HW type     Flags       HW address            Mask     Device\n"
+
+
+def entry(mac: str, flags: str = "0x2") -> str:
+    """A line of ``/proc/net/arp``."""
+    return f"10.89.0.9        0x1         {flags}         {mac}     *        br0\n"
+
+
+def waiting(table: Path, *macs: str) -> subprocess.Popen[bytes]:
+    """The command for another node, run here with another table."""
+    argv = (*COMMAND[:2], COMMAND[2].replace(PROC_NET_ARP, str(table)), *COMMAND[3:], *macs)
+    return subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def seconds_of(process: subprocess.Popen[bytes]) -> float:
+    """How long the command still took; it has nothing to complain about."""
+    began = time.monotonic()
+    assert process.communicate(timeout=30)[1] == b""
+    return time.monotonic() - began
+
+
+class TestWaitingOnTheNode:
+    """A channel and four processes per look would be paid by the guests that boot there."""
+
+    def test_it_ends_when_one_of_those_waited_for_is_there(self, tmp_path: Path) -> None:
+        """Whatever else is in the table; an entry nobody has answered for is none."""
+        table = tmp_path / "arp"
+        table.write_text(HEAD + entry("02:00:00:00:00:09") + entry(MAC, "0x0"))
+        process = waiting(table, "02:00:00:00:00:01", MAC)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.4)
+        table.write_text(HEAD + entry("02:00:00:00:00:09") + entry(MAC))
+        assert seconds_of(process) < 0.5
+
+    def test_it_ends_by_itself(self, tmp_path: Path) -> None:
+        """Nothing is left behind on a node whose asker has gone."""
+        table = tmp_path / "arp"
+        table.write_text(HEAD)
+        assert seconds_of(waiting(table, MAC)) >= 0.9
+
+    @pytest.mark.parametrize("macs", [(), (MAC,)])
+    def test_without_anybody_or_anything_to_wait_for_it_does_not_wait(
+        self, tmp_path: Path, macs: tuple[str, ...]
+    ) -> None:
+        """No arguments, or a machine that has no such file."""
+        assert seconds_of(waiting(tmp_path / "none", *macs)) < 0.8
 
 
 def test_a_failed_reading_is_told_to_all_and_repeated_after_a_pause() -> None:

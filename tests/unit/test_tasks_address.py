@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import socket
+import subprocess
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from task_kit import (
     result_of,
 )
 
+from nornir_torque_vm import neighbours
 from nornir_torque_vm.addresses.model import AddressSource, StaticAddress
 from nornir_torque_vm.connections.command import CommandResult
 from nornir_torque_vm.errors import DeadlineExceeded, GuestDied, HypervisorError, NoAddress
@@ -337,15 +340,54 @@ class TestHearsay:
 
 
 class Shell:
-    """A ``node_shell`` connection that prints one thing."""
+    """A ``node_shell`` connection that prints one thing, after some seconds."""
 
-    def __init__(self, result: CommandResult) -> None:
-        self.result = result
+    def __init__(self, result: CommandResult, seconds: float = 0.0) -> None:
+        self.result, self.seconds = result, seconds
+        self.commands: list[tuple[str, ...]] = []
 
-    def run(self, _command: object, timeout: float) -> CommandResult:
+    def run(self, command: Sequence[str], timeout: float) -> CommandResult:
         """Print it."""
-        assert timeout > 0
+        assert timeout > self.seconds
+        self.commands.append(tuple(command))
+        time.sleep(self.seconds)
         return self.result
+
+
+def test_another_node_waits_for_its_guests_alone(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For those whose address is not known yet; the others would end its waiting at once."""
+    world = World(tmp_path, make_plan(2, 2))
+    first, second, *others = (world.inventory.hosts[f"j17-r{rank}"] for rank in range(4))
+    shell = Shell(CommandResult(0, f"10.89.0.9 dev br0 lladdr {first['mac']} REACHABLE\n"))
+    for host in (first, second, *others):
+        host.connections["libvirt"] = Plugged(FakeLibvirt(FakeDomain()))
+        host.connections["node_shell"] = Plugged(shell)
+    monkeypatch.setattr(sources, "answers", lambda _: True)
+    assert first["node"] == second["node"] != others[0]["node"]
+    others[1].hostname = "10.89.0.7"
+    result = ask(world, "neighbour", seconds=1.5)
+    assert result_of(result, "j17-r0").address == "10.89.0.9"
+    macs = {frozenset(command[len(neighbours.COMMAND) :]) for command in shell.commands}
+    assert macs == {
+        frozenset({first["mac"], second["mac"]}), frozenset({second["mac"]}), frozenset({others[0]["mac"]}),
+    }  # fmt: skip
+
+
+def test_a_node_that_waits_keeps_no_other_source_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that answers meanwhile is heard, and so is the end of the guest."""
+    domain = FakeDomain()
+    mac = script(world, domain)
+    shell = Shell(CommandResult(0, "[]"), seconds=3.0)
+    world.inventory.hosts["j17-r0"].connections["node_shell"] = Plugged(shell)
+    monkeypatch.setattr(sources, "answers", lambda _: True)
+    domain.answers = {AGENT: in_turn({}, {}, told(mac))}
+    found = result_of(ask(world, "neighbour", "agent"), "j17-r0")
+    assert (found.source, len(shell.commands)) == (AddressSource.AGENT, 1)
+    assert found.seconds < 2.0
 
 
 @pytest.mark.parametrize(
@@ -363,10 +405,6 @@ def test_every_form_of_a_nodes_table_is_read(text: str) -> None:
 
 def test_the_command_for_another_node_works_on_this_one() -> None:
     """It prints a table that can be read, whichever of the programs this machine has."""
-    import subprocess
-
-    from nornir_torque_vm import neighbours
-
     done = subprocess.run(neighbours.COMMAND, capture_output=True, text=True, check=False)
     if done.returncode == 127:
         pytest.skip("this machine has neither ip nor arp")
