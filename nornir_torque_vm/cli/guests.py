@@ -187,7 +187,8 @@ def destroy(*, everything: bool, **options: Any) -> int:
     """Remove the guests of a job from NODES, with their files; what is gone already is no error.
 
     Without NODES, those of the job's plan are meant, when this host is its mother superior. With a
-    --filter for guests only those go, and the job keeps its place.
+    --filter for guests only those go, and the job keeps its place. What a job's owner may have written
+    into, consoles for example, only its node itself removes: when the job ends, or by torque-vm reap.
     """
     job_id = options["job_id"]
     if bool(job_id) == everything:
@@ -207,7 +208,9 @@ def destroy(*, everything: bool, **options: Any) -> int:
 
 def removed(entry: HostReport) -> str:
     """What a host's destruction removed, in words."""
-    return ", ".join(entry.data.get("domains", ())) or "nothing was there"
+    gone = ", ".join(entry.data.get("domains", ())) or "nothing was there"
+    left = ", ".join(entry.data.get("left", ()))
+    return f"{gone}; files of {left} are left to torque-vm reap on {entry.node}" if left else gone
 
 
 def destroy_all(command: Command) -> Report:
@@ -218,7 +221,7 @@ def destroy_all(command: Command) -> Report:
     for entry in (entry for report in reports for entry in report.good):
         before = gone.get(entry.host, Destroyed())
         gone[entry.host] = Destroyed(
-            (*before.domains, *entry.data["domains"]), (*before.volumes, *entry.data["volumes"])
+            *((*getattr(before, field), *entry.data[field]) for field in ("domains", "volumes", "left"))
         )
     whole = Report.combined([listing, *reports])
     return Report(

@@ -6,17 +6,20 @@ Facts this is built on (libvirt 9.0: ``src/storage/storage_util.c``, ``virStorag
 * When a pool is started or refreshed, and when libvirtd itself starts, it reads as root how each file in the
   pool begins. Where that is the header of a disk that names another one below, without its format, it opens
   that too; and a FIFO, for as long as nobody writes into it, with the pool's lock in its hand.
-* It also refreshes a pool when an upload into it has ended. To make, read or remove a single volume it looks
-  into no other file, and into directories of a pool never.
+* It also refreshes a pool when an upload into it has ended, in a thread that finds the pool by its name and
+  may be late by seconds. To make, read or remove a single volume it looks into no other file, and into
+  directories of a pool never.
 
-So the pool of a folder is started when that is new, filled before its guest starts, and never refreshed; when
-the job's guests run it is ended, and never started again: the node removes the files itself. What is not
-covered: a libvirtd that is started anew in the seconds between.
+So the pool of a folder is started when nothing but root's is in it, and never refreshed: uploads go through
+one of another name, which is ended before. When the job's guests run the pool is ended, and never started
+again: the node removes the files itself. What is not covered: a libvirtd that is started anew in the seconds
+between.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,11 +47,30 @@ class FolderVolumes(VolumeStorage):
         kind = of_folder(around.kind, checked(name))
         super().__init__(around.conn, around.path(name), node=around.node, kind=kind)
         self._around, self._name, self._here = around, name, here
+        self._has_content_only = False
+        filling = dataclasses.replace(kind, pool=f"{kind.pool}-filling")
+        self._filling = VolumeStorage(around.conn, self.directory, node=around.node, kind=filling)
+
+    def _make(self, name: str, data: bytes, described: str) -> str:
+        """Make a volume; those with content come first, as then the user has nothing here yet."""
+        if not data:
+            self._has_content_only = False
+            return super()._make(name, data, described)
+        # What an earlier try has left goes: its user may have written into it.
+        self._on(self.kind, _end if self._has_content_only else _empty)
+        self._see_to_around()
+        try:
+            self._filling._make(name, data, described)
+        finally:
+            self._on(self._filling.kind, _end)
+        self._has_content_only, self._pool = True, None
+        self.open()
+        return self.path(name)
 
     def read(self, name: str, offset: int = 0, limit: int = READ_LIMIT) -> bytes:
         """See :class:`~nornir_torque_vm.storage.Storage`; a closed folder is read on its node only."""
         path = self.path(name)
-        data = self._if_open(lambda pool: self._read(pool, path, name, offset, limit))
+        data = self._on(self.kind, lambda pool: self._read(pool, path, name, offset, limit))
         if data is None:
             with self._files() as folder, contextlib.suppress(FileNotFoundError):
                 data = read_in(folder.fd, name, offset, limit) if folder is not None else None
@@ -59,13 +81,13 @@ class FolderVolumes(VolumeStorage):
     def remove(self, name: str) -> bool:
         """See :class:`~nornir_torque_vm.storage.Storage`; in a closed folder only its node does that."""
         checked(name)
-        gone = self._if_open(lambda pool: delete(known(pool, name))) or False
+        gone = self._on(self.kind, lambda pool: delete(known(pool, name))) or False
         with self._files() as folder:
             return (folder is not None and folder.remove(name)) or gone
 
     def names(self, prefix: str) -> list[str]:
         """See :class:`~nornir_torque_vm.storage.Storage`; of a closed folder only its node knows them."""
-        found = set(self._if_open(_names) or ())
+        found = set(self._on(self.kind, _names) or ())
         with self._files() as folder:
             found.update(folder.names() if folder is not None else ())
         return sorted(name for name in found if name.startswith(prefix))
@@ -80,11 +102,12 @@ class FolderVolumes(VolumeStorage):
 
     def close(self) -> None:
         """See :class:`~nornir_torque_vm.storage.FolderStorage`."""
-        self._if_open(lambda pool: pool.destroy())
+        self._on(self.kind, _end)
 
     def dispose(self) -> bool:
         """See :class:`~nornir_torque_vm.storage.FolderStorage`."""
-        self._if_open(_empty)
+        for kind in (self._filling.kind, self.kind):
+            self._on(kind, _empty)
         if self._here:
             with self._root() as around:
                 if around is not None:
@@ -99,18 +122,22 @@ class FolderVolumes(VolumeStorage):
         return True
 
     def _open_pool(self) -> Any:
-        if not self._around.kind.made:  # else it would be made, on whatever file system
-            self._around.open()
+        self._see_to_around()
         return super()._open_pool()
+
+    def _see_to_around(self) -> None:
+        """Make sure of the directory around it where that is not ours to make, on whatever file system."""
+        if not self._around.kind.made:
+            self._around.open()
 
     def _find(self, pool: Any, name: str) -> Any:
         """Return the volume or None, without a look at the files."""
         return known(pool, name)
 
-    def _if_open(self, action: Callable[[Any], T]) -> T | None:
-        """Do something with the folder's pool; None when that is not there: starting it would be a look."""
+    def _on(self, kind: Kind, action: Callable[[Any], T]) -> T | None:
+        """Do something with a pool of the folder; None when it is not there: to start it would be a look."""
         with self._errors(), Forgiving(NO_POOL, INVALID):
-            return action(self.conn.storagePoolLookupByName(self.kind.pool))
+            return action(self.conn.storagePoolLookupByName(kind.pool))
         return None
 
     @contextlib.contextmanager
@@ -184,4 +211,8 @@ def _empty(pool: Any) -> None:
     """Remove the volumes that a pool knows, and the pool."""
     for volume in pool.listAllVolumes():
         delete(volume)
+    _end(pool)
+
+
+def _end(pool: Any) -> None:
     pool.destroy()

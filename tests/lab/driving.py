@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nornir_torque_vm.config.textfile import write_text
+from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.driver.batch import Submission
 from nornir_torque_vm.driver.session import Ended, Session
 from nornir_torque_vm.identity import guest_name
@@ -25,6 +27,10 @@ from nornir_torque_vm.request import parse_request
 TORQUE_VM = [sys.executable, "-m", "nornir_torque_vm.cli"]
 SMALL = "vcpus=1,ram=192M"
 """The least a micro guest is happy with."""
+GUEST = re.compile(r"tvm-[0-9-]+-a[0-9]+-r[0-9]+-[0-9a-f]{8}")
+"""Name of a domain, and of its folder."""
+FOLDERS_GONE = 5.0
+"""Seconds after which a folder without its guest counts as left."""
 
 
 class Job:
@@ -86,7 +92,21 @@ def command(
 
 
 def leftovers(lab: Lab) -> dict[str, list[str]]:
-    """Everything jobs could have left on the nodes: guests, files of guests, run state."""
+    """Everything jobs could have left on the nodes: guests, files of guests, run state.
+
+    Sisters remove the folders of guests themselves, a moment after those have gone.
+    """
+    for _ in Deadline.after(FOLDERS_GONE).backoff(0.5):
+        found = remaining(lab)
+        if not any(
+            GUEST.fullmatch(name) and names.count(name) == 1 for names in found.values() for name in names
+        ):
+            break
+    return remaining(lab)
+
+
+def remaining(lab: Lab) -> dict[str, list[str]]:
+    """What :func:`leftovers` tells, at this moment; the name of a guest that runs is there twice."""
     found: dict[str, list[str]] = {}
     for node in lab.node_names:
         domains = lab.run(node, ["virsh", "-c", "qemu:///system", "list", "--all", "--name"]).stdout.split()
