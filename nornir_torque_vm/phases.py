@@ -17,6 +17,7 @@ PHASES: Mapping[str, str] = MappingProxyType(
         "publish_roster": "roster",
         "guest_prologue": "guest-prologue",
         "vm_prologue": "vm-prologue",
+        "close_folders": "close",
         "hand_over": "hand-over",
         "vm_epilogue": "vm-epilogue",
         "guest_epilogue": "guest-epilogue",

@@ -118,8 +118,8 @@ class Start:
             self.listen = lambda end: keep_last_words(self.settings, end, plan, keys, boot, self.history)
             return self.failed(boot.report)
         self.deadline.check()
-        # What follows lets the owner in: from here on nobody looks into the guests' folders as root.
-        closed = self.engine.close(plan)
+        # From here on nobody looks into the guests' folders as root. No processors: it takes milliseconds.
+        closed = Engine(self.settings, self.deadline).close(plan)
         if not closed.ok:
             return self.failed(Report.combined((boot.report, closed)))
         # The sisters first: as soon as the job's shell runs, it may ask for tasks there.

@@ -55,7 +55,7 @@ def test_a_sisters_libvirtd_that_dies_in_a_phase_requeues_the_job(
     assert (ended.outcome.fate, ended.exit_code) == ("requeue", RunExit.SITE)
     sentence = ended.verdict["sentence"]
     # what has to do with libvirt next fails: the guest itself goes on, so up to the hand-over nothing may
-    noticed = PHASES[PHASES.index(phase) :]
+    noticed = (*PHASES[PHASES.index(phase) :], "close")
     assert any(
         sentence.startswith((f"node2, {word}: ", f"{job.guest(1)} on node2, {word}: ")) for word in noticed
     )

@@ -133,7 +133,7 @@ def test_leases_of_guests_that_are_gone_are_known_from_the_jobs_plan(site: Lab) 
     killed_prologue(site)
     lose_guests(site)
     for node in site.node_names:
-        shell(site, node, "rm /var/lib/torque-vm/volumes/*")
+        shell(site, node, "rm -r /var/lib/torque-vm/volumes/*")
     assert set(leases_of(site, JOB)) == set(MACS)
     assert reap(site, "node1") == {JOB: "removed"}
     await_leases(site, [])

@@ -31,6 +31,6 @@ def test_each_task_of_a_job_has_its_phase_word() -> None:
     """Reports and timelines speak of phases; other people's tasks keep their names."""
     assert [phase_of(task) for task in PHASES] == [
         "survey", "image", "start", "address", "health", "files", "disk", "roster", "guest-prologue",
-        "vm-prologue", "hand-over", "vm-epilogue", "guest-epilogue", "unmount", "destroy",
+        "vm-prologue", "close", "hand-over", "vm-epilogue", "guest-epilogue", "unmount", "destroy",
     ]  # fmt: skip
     assert phase_of("show_version") == "show_version"

@@ -24,6 +24,7 @@ from nornir_torque_vm.errors import (
     RequestError,
     SettingsError,
     StateError,
+    StorageError,
 )
 from nornir_torque_vm.exitcodes import HookExit, RunExit, hook_exit
 from nornir_torque_vm.hooks.prologue import Prologue
@@ -32,6 +33,7 @@ from nornir_torque_vm.report import Failure, HostReport, Report, Status
 from nornir_torque_vm.runstate.handover import read_handover
 from nornir_torque_vm.runstate.joblock import holder, job_lock
 from nornir_torque_vm.runstate.jobstate import History, JobState
+from nornir_torque_vm.storage.folder import LocalFolder
 
 __all__ = ["site"]
 
@@ -259,6 +261,41 @@ def test_no_guest_is_started_before_every_sister_is_marked(
     assert seen == [(["node1", "node2"], [])]
     assert hook_exit(report) == (HookExit.START if found is Status.CHANGED else HookExit.REQUEUE)
     assert len(site.domains()) == (2 if found is Status.CHANGED else 0)
+
+
+def test_nothing_is_handed_over_before_every_guests_folder_is_closed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the job's first line its owner may write into what is there."""
+    order: list[str] = []
+    real = Engine.hand_over
+
+    def close(self: LocalFolder) -> None:
+        order.append(f"close on {Path(self.directory).parent.name}")
+
+    def hand_over(self: Engine, *words: Any) -> Report:
+        order.append("hand over")
+        return real(self, *words)
+
+    monkeypatch.setattr(LocalFolder, "close", close)
+    monkeypatch.setattr(Engine, "hand_over", hand_over)
+    assert site.prologue().ok
+    assert sorted(order[:2]) == ["close on node1", "close on node2"]
+    assert order[2:] == ["hand over"]
+
+
+def test_a_folder_that_cannot_be_closed_fails_the_start(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is handed over, and everything goes."""
+
+    def close(self: LocalFolder) -> None:
+        if "/node2/" in self.directory:
+            raise StorageError("it hangs", node="node2")
+
+    monkeypatch.setattr(LocalFolder, "close", close)
+    report = site.prologue()
+    assert not report.ok
+    assert report.sentences() == ("j17-r1 on node2, close: it hangs",)
+    assert site.left() == []
 
 
 def test_a_sister_that_is_lost_at_the_end_hides_nobody_elses_result(
