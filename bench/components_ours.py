@@ -1,8 +1,9 @@
 """What components add to a prologue of four guests, for ``components.py``: runs in a lab's first node.
 
-Arguments: how often, node names. Boots guests of a job with processors kept for I/O and shared memory, then
-does again what components do in a prologue, with nothing else around it. The answer is ``{"load": …, "steps":
-[…]}``: seconds until the components are loaded, once per process, and for all their steps, each time.
+Arguments: how often, directory of a file system in memory, node names. Boots guests of a job with processors
+kept for I/O and shared memory, then does again what components do in a prologue, with nothing around it. The
+answer is ``{"load": …, "steps": […]}``: seconds until the components are loaded, once per process, and for
+all their steps, each time.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ SECONDS = 120.0
 
 def main() -> None:
     """Boot, take the times, leave nothing."""
-    times, *names = sys.argv[1:]
+    times, memory, *names = sys.argv[1:]
     settings = dataclasses.replace(
         settings_module.load(), iocm_enabled=True, iocm_max_cores_default=1, unclot_enabled=True,
-        unclot_distros=(Distro.DEBIAN,),
+        unclot_distros=(Distro.DEBIAN,), ramdisk_dir=memory,
     )  # fmt: skip
     began = time.monotonic()
     assert load_all(settings)

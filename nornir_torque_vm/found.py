@@ -14,7 +14,15 @@ from nornir_torque_vm.capabilities import size_of
 from nornir_torque_vm.errors import HypervisorError
 from nornir_torque_vm.model import Holding, Memory
 from nornir_torque_vm.pinning.topology import cpus_of
-from nornir_torque_vm.render.metadata import ADDRESS, HELD, METADATA_URI, RAMDISK, GuestRecord, find_record
+from nornir_torque_vm.render.metadata import (
+    ADDRESS,
+    HELD,
+    METADATA_URI,
+    RAMDISK,
+    SHARED,
+    GuestRecord,
+    find_record,
+)
 
 DOMAIN_PREFIX = "tvm-"
 """What every domain of ours is called first; a quick first look, the metadata decide."""
@@ -86,23 +94,31 @@ def read_domain(text: str, *, node: str, state: int = 0) -> FoundGuest | None:
         arch="" if machine is None else machine.get("arch", ""),
         domain_type=root.get("type", ""),
         ramdisk=_ramdisk(root),
-        shared=tuple(
-            (memory.get("name", ""), size_of(memory.find("size"))) for memory in root.findall("devices/shmem")
-        ),
+        shared=shared_memory(root),
         static=_static(root),
         bridge="" if source is None else source.get("bridge", ""),
     )
 
 
-def _static(domain: ET.Element) -> StaticAddress | None:
+def shared_memory(domain: ET.Element) -> tuple[tuple[str, int], ...]:
+    """Name and bytes of what a domain says that it shares with the other guests of its job there."""
+    pieces = (word.rpartition("=") for word in _stated(domain, SHARED).split())
+    return tuple((name, int(size)) for name, equals, size in pieces if equals and size.isdecimal())
+
+
+def _stated(domain: ET.Element, attribute: str) -> str:
+    """What a domain's metadata say; empty when they do not."""
     element = domain.find(f"metadata/{{{METADATA_URI}}}job")
-    address, slash, prefix = ("" if element is None else element.get(ADDRESS, "")).partition("/")
+    return "" if element is None else element.get(attribute, "")
+
+
+def _static(domain: ET.Element) -> StaticAddress | None:
+    address, slash, prefix = _stated(domain, ADDRESS).partition("/")
     return StaticAddress(address, int(prefix)) if slash and prefix.isdecimal() else None
 
 
 def _ramdisk(domain: ET.Element) -> int:
-    element = domain.find(f"metadata/{{{METADATA_URI}}}job")
-    text = "" if element is None else element.get(RAMDISK, "")
+    text = _stated(domain, RAMDISK)
     return int(text) if text.isdecimal() else 0
 
 
@@ -117,8 +133,7 @@ def read_holding(text: str, *, node: str) -> Holding | None:
     root = _parsed(text, node)
     record = find_record(root)
     if record is not None:
-        element = root.find(f"metadata/{{{METADATA_URI}}}job")
-        lists = ["" if element is None else element.get(HELD, "")]
+        lists = [_stated(root, HELD)]
     else:
         lists = [pin.get("cpuset", "") for pin in root.findall("cputune/vcpupin")]
         lists = lists or [vcpu.get("cpuset", "") for vcpu in root.findall("vcpu")]

@@ -77,7 +77,7 @@ class SafetyNet:
         if armed is None:
             log(HOOK, self.job_id, "libvirt did not say whether guests are left here")
         elif seen is not None and not seen.guests:
-            log(HOOK, self.job_id, "nothing of its guests is left here")
+            self.stop_components(armed)
         elif seen is not None and not seen.running:
             self.remove(seen.guests, "the files of ")
         else:
@@ -114,6 +114,21 @@ class SafetyNet:
         self.removed = tuple(sorted(guests))
         said = report.sentences() or [f"removed {what}{' '.join(self.removed)}"]
         log(HOOK, self.job_id, "; ".join(said))
+
+    def stop_components(self, gone: frozenset[str]) -> None:
+        """Remove what components have here of guests whose own files others could remove.
+
+        Memory that guests share, for example: only its node can, whatever guests there are.
+        """
+        said: list[str] = []
+        if gone and self.settings.switched_on():
+            tags = sorted(set(map(tag_of_domain, gone)))
+            engine = Engine(self.settings, Deadline.after(QUESTION))
+            report = engine.destroy([self.node], self.job_id, tags=tags, domains=sorted(gone))
+            said += report.sentences()
+            if report.ok and report.hosts[0].changed:
+                said.append(f"removed what components had of {' '.join(tags)}")
+        log(HOOK, self.job_id, "; ".join(said or ["nothing of its guests is left here"]))
 
     def withdraw(self) -> None:
         """Remove a hand-over that came after the job's end; a job that came back has its marker."""

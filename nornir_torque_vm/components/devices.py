@@ -15,14 +15,34 @@ VRDMA = "vrdma"
 """Name of the component whose devices two back ends give."""
 
 
+_FIRST_SLOT = 24
+"""Of the root bus, for shared memory; ``templates/domain.xml.j2`` has what is below it and above it."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class SharedMemory:
     """A piece of its node's memory that a guest finds as a PCI device (ivshmem, without a server)."""
 
     name: str
-    """Of the file in the node's ``/dev/shm``."""
+    """Letters, digits and dashes: of what is there once on its node, and of its folder in ``ramdisk_dir``."""
     size: int
     """Bytes: a power of two, as the size of a PCI device's memory is."""
+    path: str
+    """Of the file on the node, absolute, which is there when the guest starts."""
+
+    def arguments(self, number: int) -> tuple[str, ...]:
+        """The emulator's arguments; libvirt's own ``<shmem>`` knows no directory but ``/dev/shm``.
+
+        :param number: how many of these the guest has already.
+        """
+        name = f"tvm-shared{number}"
+        pages = EmulatorDevice(
+            "memory-backend-file",
+            (("id", name), ("mem-path", self.path), ("size", str(self.size)), ("share", "on")),
+        )
+        place = f"{_FIRST_SLOT + number:#04x}"  # on the root bus, which every machine calls otherwise
+        device = EmulatorDevice("ivshmem-plain", (("memdev", name), ("addr", place)))
+        return ("-object", pages.argument, "-device", device.argument)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,7 +57,7 @@ class NetworkFunction:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EmulatorDevice:
-    """A device that only the site's own emulator knows, as its ``-device`` takes it."""
+    """A device that libvirt does not know, as the emulator's ``-device`` takes it."""
 
     driver: str
     properties: tuple[tuple[str, str], ...] = ()
@@ -58,6 +78,14 @@ class Extras:
     shared_memory: tuple[SharedMemory, ...] = ()
     network_functions: tuple[NetworkFunction, ...] = ()
     emulator_devices: tuple[EmulatorDevice, ...] = ()
+
+    @property
+    def emulator_arguments(self) -> tuple[str, ...]:
+        """The emulator's arguments for what libvirt does not know."""
+        shared = (memory.arguments(number) for number, memory in enumerate(self.shared_memory))
+        # Last, what has no place of its own: the emulator gives it one that is free.
+        others = (("-device", device.argument) for device in self.emulator_devices)
+        return tuple(argument for one in (*shared, *others) for argument in one)
 
 
 def extras_from(raw: Mapping[str, Any]) -> Extras:

@@ -1,14 +1,22 @@
-"""Shared memory between the guests of a job on one node: libvirt's ``<shmem>``, ivshmem without a server.
+"""Shared memory between the guests of a job on one node: QEMU's ivshmem without a server.
 
-Facts (libvirt 9.0 with QEMU 7.2, measured; https://libvirt.org/formatdomain.html): the file is
-``/dev/shm/NAME`` on the node. The guest that starts first makes it, so that everybody there can read it, and
-nobody ever removes it. So it is made before the guests, for the emulator alone, and removed after them,
-through libvirt as all files of guests are.
+The memory is a file on the node's file system in memory, ``ramdisk_dir``, in a folder of the attempt's own
+(:class:`~nornir_torque_vm.storage.FolderStorage`): guests decide how it begins, and libvirtd must not look at
+that. libvirt's ``<shmem>`` knows no directory but ``/dev/shm`` (libvirt 9.0;
+https://libvirt.org/formatdomain.html), where every account can put files. So the emulator is given the device
+by arguments of its own.
+
+Facts (QEMU 7.2, measured): a file that is not there the guest that starts first makes, so that everybody on
+the node can read it, and nobody ever removes it. So it is made before the guests, for the emulator alone, and
+removed after them. The folder stays open until the guests are ready, see ``close_folders``: after a start
+that failed, and of guests that no prologue started, it can be removed from any node.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Collection
 
 from nornir.core.task import Result, Task
@@ -19,22 +27,23 @@ from nornir_torque_vm.components.live import descriptions_of
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.connections.libvirt import mapped
 from nornir_torque_vm.deadline import current
-from nornir_torque_vm.errors import HypervisorError, RequestError, StorageError
-from nornir_torque_vm.found import DOMAIN_PREFIX
+from nornir_torque_vm.errors import HypervisorError, RequestError, StorageError, TorqueVMError
+from nornir_torque_vm.found import DOMAIN_PREFIX, shared_memory
 from nornir_torque_vm.identity import job_tag
 from nornir_torque_vm.inventory.hostdata import node_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest, Image, Node, Plan
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.sizes import format_size, power_of_two
-from nornir_torque_vm.storage import Kind, Storage
-from nornir_torque_vm.tasks.common import connection, uri_of
+from nornir_torque_vm.storage import RAMDISK
+from nornir_torque_vm.tasks.common import connection, folder_of, ramdisk_of
 from nornir_torque_vm.tasks.selection import is_of_job
 from nornir_torque_vm.userfiles import owner_emulates
 
 NAME = "unclot"
-DIRECTORY = "/dev/shm"  # noqa: S108 - where libvirt has QEMU look for the file; names are ours and made anew
-"""Where the files are on every node; libvirt knows no other place."""
-_KIND = Kind(DIRECTORY, "torque-vm-shm", made=False)
+FILE = "memory"
+"""Name of the file in the folder."""
+_FOLDER = re.compile(r"tvm-[0-9]+(?:-[0-9]+)?-a[0-9]+-[0-9a-f]{8}-n[0-9]+")
+"""Beside it are files and folders of guests, whose names begin with those of domains."""
 
 
 def component(settings: Settings) -> Component:  # noqa: ARG001 - it has one form only
@@ -79,32 +88,45 @@ def adjust(plan: Plan, request: Request, settings: Settings) -> Plan:
             )
         return dataclasses.replace(plan, components=tuple(p for p in plan.components if p.name != NAME))
     size = shared(request, settings, plan.image)
-    guests = (_with(guest, SharedMemory(file_name(plan, guest.node), size)) for guest in plan.guests)
+    guests = []
+    for guest in plan.guests:
+        name = folder_name(plan, guest.node)
+        guests.append(_with(guest, SharedMemory(name, size, f"{settings.ramdisk_dir}/{name}/{FILE}")))
     return dataclasses.replace(plan, guests=tuple(guests))
 
 
-def file_name(plan: Plan, node: str) -> str:
-    """What the file of a job on one node is called: nobody else's, also where nodes share a directory."""
+def folder_name(plan: Plan, node: str) -> str:
+    """What the folder of a job on one node is called: nobody else's, also where nodes share a directory."""
     return f"{job_tag(plan.job)}-n{[one.name for one in plan.nodes].index(node)}"
 
 
 def make_shared_memory(task: Task) -> Result:
     """Nornir task: make the file, empty and as large as it will be; it takes memory as guests write to it.
 
-    :raises StorageError: the node's ``/dev/shm`` is smaller than that.
+    :raises StorageError: the node's file system in memory is smaller than that, or there is none.
     """
     plan, node = plan_of(task.host), node_of(task.host)
     memory = _planned(plan.on(node)[0])
-    storage = _storage(task)
-    room = storage.capacity()
-    if room < memory.size:
+    folder = folder_of(task, memory.name, RAMDISK)
+    room = folder.capacity()
+    if 0 < room < memory.size:
+        directory = settings_of(task.host).ramdisk_dir
         raise StorageError(
-            f"{format_size(memory.size)} of shared memory is more than {DIRECTORY} has, {room >> 20}M",
+            f"{format_size(memory.size)} of shared memory is more than {directory} has, {room >> 20}M",
             hint="mount it with a larger size=, or lower unclot_shmem",
             node=node,
         )
     current.get().check()
-    storage.hole(memory.name, memory.size, user_of(plan, lambda: _usual_user(task)))
+    user = user_of(plan, lambda: _usual_user(task))
+    if not folder.dispose():  # else libvirt would look at what guests have written
+        hint = "run torque-vm reap there"
+        raise StorageError(f"{folder.path(FILE)} is there already", hint=hint, node=node)
+    try:
+        folder.hole(FILE, memory.size, user)
+    except TorqueVMError:
+        with contextlib.suppress(TorqueVMError):  # of two, the first says what is wrong
+            folder.dispose()
+        raise
     return Result(host=task.host, result=memory.name, changed=True)
 
 
@@ -117,11 +139,11 @@ def verify_shared_memory(task: Task) -> Result:
     plan, node = plan_of(task.host), node_of(task.host)
     for guest, domain in descriptions_of(task, plan.on(node)):
         memory = _planned(guest)
-        if memory.name not in {shmem.get("name") for shmem in domain.findall("devices/shmem")}:
+        if (memory.name, memory.size) not in shared_memory(domain):
             raise HypervisorError("it runs without its shared memory", node=node, guest=guest.name)
-    name = file_name(plan, node)
-    if name not in _storage(task).names(name):
-        raise StorageError(f"{DIRECTORY}/{name} is gone", node=node)
+    name = folder_name(plan, node)
+    if name not in _names(task):
+        raise StorageError(f"{settings_of(task.host).ramdisk_dir}/{name} is gone", node=node)
     return Result(host=task.host)
 
 
@@ -134,24 +156,23 @@ def remove_shared_memory(task: Task, job_id: str, tags: Collection[str] | None =
 
     Returns:
         Result object with the following attributes set:
-          * changed (``bool``): whether there was any
+          * changed (``bool``): whether any was removed; what is closed only its node itself removes
 
     Raises:
         InventoryError: no job id
-        StorageError: a file could not be removed
+        StorageError: it could not be removed
         HypervisorError: libvirt refuses or cannot be reached
     """
-    storage = _storage(task)
-    names = [name for name in _names(storage) if is_of_job(name, job_id, tags)]
+    names = [name for name in _names(task) if is_of_job(name, job_id, tags)]
     if names:
         current.get().check()
-    gone = [storage.remove(name) for name in names]
+    gone = [folder_of(task, name, RAMDISK).dispose() for name in names]
     return Result(host=task.host, changed=any(gone))
 
 
 def find_shared_memory(task: Task) -> Result:
     """Nornir task: names of all shared memory of jobs on a node."""
-    return Result(host=task.host, result=_names(_storage(task)))
+    return Result(host=task.host, result=_names(task))
 
 
 def _with(guest: Guest, memory: SharedMemory) -> Guest:
@@ -167,20 +188,11 @@ def _planned(guest: Guest) -> SharedMemory:
     return guest.extras.shared_memory[0]
 
 
-def _names(storage: Storage) -> list[str]:
-    return storage.names(DOMAIN_PREFIX) if storage.capacity() else []
-
-
-def _storage(task: Task) -> Storage:
-    """The node's directory for shared memory; below the run directory where libvirt only plays a node."""
-    host, node = task.host, node_of(task.host)
-    if uri_of(host).startswith("test:"):
-        from nornir_torque_vm.storage.local import LocalStorage
-
-        return LocalStorage(f"{settings_of(host).run_dir}/shm/{node}", node=node)
-    from nornir_torque_vm.storage.volumes import VolumeStorage
-
-    return VolumeStorage(connection(task), DIRECTORY, node=node, kind=_KIND)
+def _names(task: Task) -> list[str]:
+    """Names of the folders of all jobs on a node; none where it has no file system for them."""
+    ramdisk = ramdisk_of(task)
+    names = ramdisk.names(DOMAIN_PREFIX) if ramdisk is not None else []
+    return [name for name in names if _FOLDER.fullmatch(name)]
 
 
 def user_of(plan: Plan, usual: Callable[[], tuple[int, int]]) -> tuple[int, int]:

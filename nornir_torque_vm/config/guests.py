@@ -77,7 +77,8 @@ class GuestSettings:
     ramdisk_dir: str = setting(
         AbsPath(empty=True),
         "",
-        "directory on every node on a tmpfs of limited size, for disks in memory; empty: there are none",
+        "directory on every node on a tmpfs of limited size, for disks in memory and for what guests share "
+        "with unclot; empty: there is none",
     )
     ramdisk_mb: int = setting(
         Int(16, 1 << 24),

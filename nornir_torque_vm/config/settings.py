@@ -123,6 +123,9 @@ class Settings(ComponentSettings):
             )
         if self.hypervisor_default == "skvm" and not self.skvm_emulator:
             raise SettingsError("hypervisor_default is skvm and there is no skvm_emulator", hint="name it")
+        if self.unclot_enabled and not self.ramdisk_dir:
+            hint = "name the directory of the nodes' file system in memory, or switch unclot off"
+            raise SettingsError("unclot_enabled is true and there is no ramdisk_dir", hint=hint)
         for small, large in _ORDERED:
             if getattr(self, small) > getattr(self, large):
                 raise SettingsError(

@@ -16,7 +16,7 @@ from nornir_torque_vm.render.metadata import job_element
 from nornir_torque_vm.render.templates import fill
 
 if TYPE_CHECKING:
-    from nornir_torque_vm.components.devices import Extras, NetworkFunction, SharedMemory
+    from nornir_torque_vm.components.devices import Extras, NetworkFunction
     from nornir_torque_vm.config.settings import Settings
 
 TEMPLATE = "domain.xml.j2"
@@ -67,7 +67,6 @@ class ExtrasTexts:
 
     iothreads: str = ""
     """Processors of the thread for the disks."""
-    shared_memory: tuple[SharedMemory, ...] = ()
     network_functions: tuple[NetworkFunction, ...] = ()
     emulator_arguments: tuple[str, ...] = ()
 
@@ -76,12 +75,10 @@ def extras_texts(extras: Extras | None) -> ExtrasTexts:
     """Return the texts of what components add to a guest."""
     if extras is None:
         return ExtrasTexts()
-    arguments = (("-device", device.argument) for device in extras.emulator_devices)
     return ExtrasTexts(
         iothreads=cpus_text(extras.iothreads),
-        shared_memory=extras.shared_memory,
         network_functions=extras.network_functions,
-        emulator_arguments=tuple(argument for pair in arguments for argument in pair),
+        emulator_arguments=extras.emulator_arguments,
     )
 
 

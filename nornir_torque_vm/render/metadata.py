@@ -21,6 +21,9 @@ HELD = "cpus"
 """Attribute with the processors that are the job's own there; missing where nobody knows."""
 RAMDISK = "ramdisk"
 """Attribute with the bytes of memory that the guest's disk may take; missing when it is elsewhere."""
+SHARED = "shared"
+"""Attribute with the memory that the guest has together with others, ``NAME=BYTES`` for each piece, with
+spaces between; missing when there is none."""
 ADDRESS = "address"
 """Attribute with the address that the guest was given, ``10.89.0.65/24``; missing where DHCP gives one."""
 
@@ -51,6 +54,8 @@ def job_element(job: Job, guest: Guest) -> str:
         values[RAMDISK] = str(guest.shape.ramdisk)
     if guest.placement is not None and guest.placement.exclusive:
         values[HELD] = cpus_text({*guest.placement.cpus, *guest.placement.kept})
+    if guest.extras is not None and guest.extras.shared_memory:
+        values[SHARED] = " ".join(f"{one.name}={one.size}" for one in guest.extras.shared_memory)
     if guest.static is not None:
         values[ADDRESS] = guest.static.text
     attributes = " ".join(f'{name}="{xml(value)}"' for name, value in values.items())

@@ -20,7 +20,7 @@ from nornir.core.task import Result, Task
 from nornir_torque_vm.accounts import caller
 from nornir_torque_vm.components.base import When
 from nornir_torque_vm.components.running import start, verify
-from nornir_torque_vm.config.settings import load
+from nornir_torque_vm.config.settings import Settings, load
 from nornir_torque_vm.connections.virconnect import pool
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.engine import Engine
@@ -35,7 +35,6 @@ from nornir_torque_vm.sshkeys import make_job_keys
 
 JOB = "4810.components"
 NODE = Node("node1", 2, indexes=(0, 1), np=2)
-SHARED = Path("/dev/shm")
 ASKED = "ram=192M,vcpus=1,vms_per_node=2,vcpu_pinning=false,iocm=true,unclot=true,unclot_shmem=1M"
 DEVICES = "cd /sys/bus/pci/devices; for one in *; do echo $(cat $one/vendor) $(cat $one/device) $one; done"
 seen: dict[str, Any] = {}
@@ -69,12 +68,18 @@ def in_guest(task: Task, command: str) -> Result:
     return Result(host=task.host, result=f"{done.stdout}{done.stderr}")
 
 
-def shared() -> dict[str, list[int]]:
-    """What is in the node's shared memory: mode, owner and size by name."""
+def shared(directory: str) -> dict[str, list[int]]:
+    """Files of shared memory on the node: mode, owner and size by name of the folder."""
     return {
-        path.name: [path.stat().st_mode & 0o777, path.stat().st_uid, path.stat().st_size]
-        for path in SHARED.iterdir()
+        path.parent.name: [path.stat().st_mode & 0o777, path.stat().st_uid, path.stat().st_size]
+        for path in Path(directory).glob("*/*")
     }
+
+
+def pools(conn: Any, settings: Settings) -> list[str]:
+    """Names of the node's storage pools that are in memory, or where every account can put files."""
+    described = [(pool.name(), pool.XMLDesc(0)) for pool in conn.listAllStoragePools()]
+    return sorted(name for name, text in described if settings.ramdisk_dir in text or "/dev/shm" in text)
 
 
 def main() -> None:
@@ -97,7 +102,8 @@ def main() -> None:
         conn = pool.acquire(settings.local_uri, 1).wait(10)
         seen["xml"] = conn.lookupByName(plan.guests[0].domain).XMLDesc(0)
         seen["threads"] = [threads(plan, guest.rank) for guest in plan.guests]
-        seen["shared"] = shared()
+        seen["shared"] = shared(settings.ramdisk_dir)
+        seen["open"] = pools(conn, settings)
         inventory = build_inventory(plan, settings, keys=keys, addresses=boot.addresses)
         seen["devices"] = said(engine, inventory, DEVICES)
         address = f"0x$(head -n 3 /sys/bus/pci/devices/{device()}/resource | tail -n 1 | cut -c 3-18)"
@@ -109,12 +115,14 @@ def main() -> None:
         )
         seen["memory"] = said(engine, inventory, f"{enable}devmem {address} 32")
         seen["seconds"] = min(cost(engine, inventory, plan) for _ in range(3))
+        assert engine.close(plan).ok
+        seen["closed"] = pools(conn, settings)
         for guest in plan.guests:  # as a crash would: nobody stops anything
             conn.lookupByName(guest.domain).destroy()
-        seen["crashed"] = shared()
+        seen["crashed"] = shared(settings.ramdisk_dir)
         outcome = Reaper(settings, Deadline.after(30), grace=0.0, node="node1").run_for(JOB)
         seen["reaped"] = [[case.fate, case.leftovers.names("component")] for case in outcome.cases]
-        seen["after"] = shared()
+        seen["after"] = list(map(str, Path(settings.ramdisk_dir).iterdir()))
     finally:
         Engine(settings, Deadline.after(30)).destroy([NODE], JOB)
     print(json.dumps(seen))

@@ -1,17 +1,22 @@
-"""Components on a real node: what libvirt, the kernel and the guests say of I/O threads and shared memory."""
+"""Components on real nodes: what libvirt, the kernel and the guests say of I/O threads and shared memory."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import threading
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import leftovers
+from driving import Job, leftovers, settings, shell, wait_for
+from hostile_disk import trap
 
+from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.pinning.topology import cpus_of, cpus_text
 
@@ -23,8 +28,26 @@ pytestmark = [
 ]
 
 
+MEMORY, FIFO = "/var/lib/torque-vm/memory", "/var/tmp/trap"
+SECONDS = 90.0
+"""A job that takes longer waits for the FIFO."""
+
+
 @pytest.fixture(scope="module")
-def seen(lab: Lab) -> dict[str, Any]:
+def memory(lab: Lab) -> Iterator[str]:
+    """A file system in memory on all nodes, for guests that share some."""
+    for node in lab.node_names:
+        options = "size=64m,mode=0711,nosuid,nodev,noexec"
+        shell(lab, node, f"mkdir -p {MEMORY} && mount -t tmpfs -o {options} tmpfs {MEMORY}")
+    changes = {"ramdisk_dir": MEMORY, "unclot_enabled": True, "unclot_distros": ["debian"]}
+    with settings(lab, changes, *lab.node_names):
+        yield MEMORY
+    for node in lab.node_names:
+        shell(lab, node, f"virsh -c qemu:///system pool-destroy torque-vm-ramdisk; umount {MEMORY}")
+
+
+@pytest.fixture(scope="module")
+def seen(lab: Lab, memory: str) -> dict[str, Any]:
     """What components_probe saw."""
     image = next(path.name for path in lab.pool.iterdir() if path.name.startswith("micro"))
     argv = [sys.executable, str(Path(__file__).parent / "components_probe.py"), image]
@@ -77,6 +100,13 @@ def test_nobody_else_on_the_node_may_read_it(seen: dict[str, Any]) -> None:
     assert name.startswith("tvm-4810-a1-")
 
 
+def test_libvirt_looks_at_it_no_more_when_the_guests_are_ready(seen: dict[str, Any]) -> None:
+    """Until then it could be removed from any node; where every account can put files it never looks."""
+    (name,) = seen["shared"]
+    assert seen["open"] == ["torque-vm-ramdisk", f"torque-vm-ramdisk-{name}"]
+    assert seen["closed"] == ["torque-vm-ramdisk"]
+
+
 def test_components_cost_a_prologue_next_to_nothing(seen: dict[str, Any]) -> None:
     """All that both do with the guests of one node, at the best of three."""
     assert seen["seconds"] < 0.2
@@ -86,7 +116,43 @@ def test_it_outlives_a_crash_and_the_reaper_removes_it(seen: dict[str, Any]) -> 
     """Neither the emulator nor libvirt does."""
     assert seen["crashed"] == seen["shared"]
     assert seen["reaped"] == [["removed", list(seen["shared"])]]
-    assert seen["after"] == {}
+    assert seen["after"] == []
+
+
+def test_what_guests_and_accounts_put_into_memory_holds_no_job_up(lab: Lab, memory: str) -> None:
+    """Neither that which guests share, nor /dev/shm; on all nodes of a job it goes with the job."""
+    nodes, asked = lab.node_names[:2], "vcpus=1,ram=192M,unclot=true,unclot_shmem=1M"
+    device = "echo device $(cat /sys/bus/pci/devices/*/device | grep -c 0x1110)"
+    job = Job(lab, "echo ready; sleep 600", asked, nodes=2)
+    thread = threading.Thread(target=job.run)
+    thread.start()
+    with ExitStack() as traps:
+        lures = {node: traps.enter_context(trap(lab.root(node), FIFO)) for node in nodes}
+        for node, lure in lures.items():
+            path = lab.root(node) / "dev/shm/tvm-1"
+            path.write_bytes(lure)
+            traps.callback(path.unlink)
+        try:
+            wait_for(lambda: "ready" in job.lines or job.over, SECONDS)
+            assert not job.over, job.errors
+            for node, lure in lures.items():
+                (path,) = (lab.root(node) / memory[1:]).glob("*/memory")
+                with path.open("r+b") as file:  # as root of a guest does
+                    file.write(lure)
+            other = Job(lab, device, asked, nodes=2)
+            second = threading.Thread(target=other.run, daemon=True)
+            second.start()
+            second.join(SECONDS)
+            assert other.lines == ["device 1"], other.errors or "it hangs"
+        finally:
+            job.session.cancel()
+            thread.join(SECONDS)
+    assert leftovers(lab) == {}
+    for _ in Deadline.after(10.0).backoff(0.5):  # the other node removes it by itself
+        left = [str(path) for node in nodes for path in (lab.root(node) / memory[1:]).rglob("*")]
+        if not left:
+            break
+    assert left == []
 
 
 def test_nothing_is_left(seen: dict[str, Any], lab: Lab) -> None:

@@ -242,7 +242,7 @@ def test_what_components_keep_and_change_is_in_the_plan(site: Site, monkeypatch:
     """And in the plan's JSON form."""
     extras = Extras(
         iothreads=(3,),
-        shared_memory=(SharedMemory("tvm-x", 1 << 20),),
+        shared_memory=(SharedMemory("tvm-x", 1 << 20, "/memory/tvm-x/memory"),),
         network_functions=(NetworkFunction("vf", "02:00:00:00:00:01"), NetworkFunction("vf")),
         emulator_devices=(EmulatorDevice("virtio-hyv-pci", (("config_path", "/a,b"),)),),
     )

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,25 @@ from render_kit import VOLUMES, parse_xml
 
 from nornir_torque_vm.capabilities import emulator_user
 from nornir_torque_vm.components import unclot
+from nornir_torque_vm.components.devices import EmulatorDevice, Extras, SharedMemory
 from nornir_torque_vm.config.settings import Settings, loads
 from nornir_torque_vm.deadline import Deadline
-from nornir_torque_vm.errors import HypervisorError, RequestError
+from nornir_torque_vm.engine import Engine
+from nornir_torque_vm.errors import HypervisorError, RequestError, SettingsError, StorageError
+from nornir_torque_vm.found import read_domain
 from nornir_torque_vm.identity import job_tag
-from nornir_torque_vm.model import Distro, Image, UserFiles
+from nornir_torque_vm.inventory.build import node_inventory
+from nornir_torque_vm.model import Distro, Image, Node, UserFiles
 from nornir_torque_vm.reap.reaper import Fate, Reaper
 from nornir_torque_vm.render.domain import domain_xml
+from nornir_torque_vm.storage import RAMDISK
+from nornir_torque_vm.storage.folder import LocalFolder
+from nornir_torque_vm.tasks import destroy
+from nornir_torque_vm.tasks.common import folder_of
 
 MIB = 1 << 20
-SITE = loads('unclot_enabled = true\nunclot_distros = ["debian", "osv"]\n')
+QEMU = "{http://libvirt.org/schemas/domain/qemu/1.0}"
+SITE = loads('unclot_enabled = true\nunclot_distros = ["debian", "osv"]\nramdisk_dir = "/mem,ory"\n')
 OSV = Image("o.qcow2", "/pool/o.qcow2", distro=Distro.OSV)
 
 
@@ -41,14 +51,26 @@ def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path, unclot_enabled=True, unclot_distros=["debian"])
+    made = sharing(tmp_path)
     yield made
     made.close()
 
 
+def sharing(folder: Path, **settings: Any) -> Site:
+    """A site whose nodes have a file system in memory."""
+    memory = folder / "memory"
+    memory.mkdir()
+    return Site(folder, unclot_enabled=True, unclot_distros=["debian"], ramdisk_dir=str(memory), **settings)
+
+
 def files(site: Site) -> list[Path]:
-    """The shared memory on all nodes: the test driver's stands for /dev/shm."""
-    return sorted(Path(site.settings.run_dir).glob("shm/*/*"))
+    """The shared memory on all nodes."""
+    return sorted(Path(site.settings.ramdisk_dir).glob("*/*/*"))
+
+
+def left(site: Site) -> list[str]:
+    """What jobs left behind, in memory too."""
+    return site.left() + [path.name for path in Path(site.settings.ramdisk_dir).glob("*/*")]
 
 
 def shared(**asked: Any) -> list[tuple[str, int]]:
@@ -77,7 +99,7 @@ def test_guests_of_a_node_share_memory_of_their_jobs_own() -> None:
 @pytest.mark.proves("unclot_distros")
 def test_guests_that_cannot_use_it_get_none() -> None:
     """Asked for, that is the user's mistake; as the site's default it does not concern them."""
-    usual = Settings(unclot_enabled=True, unclot_default=True)
+    usual = Settings(unclot_enabled=True, unclot_default=True, ramdisk_dir="/memory")
     plan = plan_on(slots(0), settings=usual)
     assert (plan.components, plan.guests[0].extras) == ((), None)
     assert [part.name for part in plan_on(slots(0), settings=usual, image=OSV).components] == ["unclot"]
@@ -88,6 +110,17 @@ def test_guests_that_cannot_use_it_get_none() -> None:
     )
 
 
+def test_a_site_without_memory_for_it_is_told_when_settings_are_read() -> None:
+    """One sentence; torque-vm doctor says the same."""
+    with pytest.raises(SettingsError) as error:
+        loads("unclot_enabled = true\n", "f.toml")
+    assert str(error.value) == (
+        "f.toml: unclot_enabled is true and there is no ramdisk_dir; "
+        "name the directory of the nodes' file system in memory, or switch unclot off"
+    )
+    assert loads('unclot_enabled = true\nramdisk_dir = "/memory"\n').unclot_enabled
+
+
 def described() -> str:
     """The XML of a guest with shared memory."""
     plan = plan_on(slots(0), settings=SITE, unclot=True, unclot_shmem=MIB)
@@ -96,15 +129,37 @@ def described() -> str:
 
 def test_the_domain_has_the_device() -> None:
     """On the root bus like all others."""
-    (shmem,) = parse_xml(described()).findall("devices/shmem")
-    model, size, address = shmem.find("model"), shmem.find("size"), shmem.find("address")
-    assert shmem.get("name") == f"{job_tag(JOB)}-n0"
-    assert model is not None
-    assert size is not None
-    assert address is not None
-    assert (model.get("type"), size.get("unit"), size.text, address.get("bus")) == (
-        "ivshmem-plain", "b", str(MIB), "0",
-    )  # fmt: skip
+    domain = parse_xml(described())
+    assert domain.findall("devices/shmem") == []
+    assert [one.get("value") for one in domain.findall(f"{QEMU}commandline/{QEMU}arg")] == [
+        "-object",
+        f"memory-backend-file,id=tvm-shared0,mem-path=/mem,,ory/{job_tag(JOB)}-n0/memory,size={MIB},share=on",
+        "-device",
+        "ivshmem-plain,memdev=tvm-shared0,addr=0x18",
+    ]
+
+
+def test_the_domain_says_what_it_shares() -> None:
+    """So that the memory of a node counts once; whatever else the domain has is not asked."""
+    found = read_domain(described(), node="n1")
+    assert found is not None
+    assert found.shared == ((f"{job_tag(JOB)}-n0", MIB),)
+    plan = plan_on(slots(0), settings=SITE)
+    found = read_domain(domain_xml(plan, plan.guests[0], VOLUMES, SITE), node="n1")
+    assert found is not None
+    assert found.shared == ()
+
+
+def test_each_piece_of_memory_is_a_device_of_its_own_before_those_that_take_any_place() -> None:
+    """The emulator gives a device that states no place the first that is free."""
+    extras = Extras(
+        shared_memory=(SharedMemory("a", MIB, "/m/a"), SharedMemory("b", MIB, "/m/b")),
+        emulator_devices=(EmulatorDevice("other"),),
+    )
+    devices = [word for before, word in pairwise(extras.emulator_arguments) if before == "-device"]
+    assert devices == [
+        "ivshmem-plain,memdev=tvm-shared0,addr=0x18", "ivshmem-plain,memdev=tvm-shared1,addr=0x19", "other",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -136,12 +191,12 @@ def test_libvirts_schema_takes_the_domain(tmp_path: Path) -> None:
 def test_the_memory_is_there_while_the_job_is(site: Site) -> None:
     """One file on each node, as large as it will be, root's here; nothing after."""
     assert site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=2M")).ok
-    assert [path.parent.name for path in files(site)] == ["node1", "node2"]
+    assert [path.parents[1].name for path in files(site)] == ["node1", "node2"]
     assert {path.stat().st_size for path in files(site)} == {2 * MIB}
     assert {path.stat().st_mode & 0o777 for path in files(site)} == {0o600}
-    assert len({path.name for path in files(site)}) == 2
+    assert len({path.parent.name for path in files(site)}) == 2
     assert site.epilogue().ok
-    assert site.left() == []
+    assert left(site) == []
 
 
 def test_memory_that_the_node_has_not_is_refused_before_the_boot(
@@ -152,10 +207,10 @@ def test_memory_that_the_node_has_not_is_refused_before_the_boot(
     report = site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=2M"))
     (sentence,) = report.sentences()
     assert sentence == (
-        "node[1-2], unclot-start: 2M of shared memory is more than /dev/shm has, 1M; "
+        f"node[1-2], unclot-start: 2M of shared memory is more than {site.settings.ramdisk_dir} has, 1M; "
         "mount it with a larger size=, or lower unclot_shmem"
     )
-    assert site.left() == []
+    assert left(site) == []
 
 
 @pytest.mark.proves("component_failure")
@@ -167,23 +222,20 @@ def test_a_site_can_have_jobs_without_rather_than_none(
 
     def vanishing(task: Any) -> Any:
         made = usual(task)
-        unclot._storage(task).remove(made.result)
+        folder_of(task, made.result, RAMDISK).dispose()
         return made
 
     monkeypatch.setattr(unclot, "make_shared_memory", vanishing)
     for policy, ok in (("abort", False), ("warn", True)):
         (tmp_path / policy).mkdir()
-        site = Site(
-            tmp_path / policy, unclot_enabled=True, unclot_distros=["debian"],
-            component_failure=[f"unclot={policy}"],
-        )  # fmt: skip
+        site = sharing(tmp_path / policy, component_failure=[f"unclot={policy}"])
         report = site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=1M"))
         assert report.ok is ok
-        assert "unclot-verify: /dev/shm/tvm-17-a1-" in logged[-1]
+        assert f"unclot-verify: {site.settings.ramdisk_dir}/tvm-17-a1-" in logged[-1]
         assert " is gone" in logged[-1]
         assert len(site.domains()) == (2 if ok else 0)
         assert site.epilogue().ok
-        assert site.left() == []
+        assert left(site) == []
         site.close()
 
 
@@ -196,7 +248,7 @@ def test_a_guest_without_its_memory_is_found(site: Site, monkeypatch: pytest.Mon
     )
     report = site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=1M"))
     assert "unclot-verify: it runs without its shared memory" in report.sentences()[0]
-    assert site.left() == []
+    assert left(site) == []
 
 
 def test_what_cannot_be_removed_is_remembered(
@@ -213,22 +265,95 @@ def test_what_cannot_be_removed_is_remembered(
         assert not site.epilogue().ok
     assert "not cleaned up: node[1-2], unclot-stop: libvirt is busy" in logged[-1]
     assert len(files(site)) == 2
-    other = files(site)[0].with_name("tvm-170-a1-00000000-n0")
+    other = files(site)[0].parent.with_name("tvm-170-a1-00000000-n0") / "memory"
+    other.parent.mkdir()
     other.touch()
     assert site.epilogue().ok
     assert files(site) == [other]
 
 
+def test_a_guests_own_folder_is_not_taken_for_shared_memory_nor_that_for_a_guests(site: Site) -> None:
+    """They are side by side; who removes the one leaves the other alone."""
+    settings = site.settings
+    around, engine = Path(settings.ramdisk_dir, "node1"), Engine(settings, Deadline.after(20))
+    guest, memory, other = (
+        around / name
+        for name in ("tvm-17-a1-r0-0badcafe", "tvm-17-a1-0badcafe-n0", "tvm-17-3-a1-0badcafe-n0")
+    )
+    for folder in (guest, memory, other):
+        folder.mkdir(parents=True)
+        (folder / "memory").touch()
+    inventory = node_inventory([Node("node1")], settings)
+    assert engine.run(inventory, unclot.find_shared_memory)["node1"][0].result == [other.name, memory.name]
+    removed = engine.run(inventory, destroy, job_id="17.head")["node1"][0]
+    assert removed.result.volumes == (guest.name,)
+    assert sorted(around.iterdir()) == sorted([memory, other])
+    guest.mkdir()
+    assert engine.run(inventory, unclot.remove_shared_memory, job_id="17.head")["node1"][0].changed
+    assert sorted(around.iterdir()) == sorted([guest, other])
+
+
+def test_it_is_taken_from_libvirt_when_the_guests_are_ready(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before: of a start that fails it can be removed from any node. It is the nodes' own then."""
+    closed: list[tuple[str, int]] = []
+    real = LocalFolder.close
+
+    def close(folder: LocalFolder) -> None:
+        real(folder)
+        if folder.directory.startswith(site.settings.ramdisk_dir):
+            closed.append((Path(folder.directory).name, len(site.domains())))
+
+    monkeypatch.setattr(LocalFolder, "close", close)
+    assert site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=1M:vms_per_node=2")).ok
+    assert {name for name, _ in closed} == {path.parent.name for path in files(site)}
+    assert {number for _, number in closed} == {4}
+
+
+@pytest.mark.parametrize("mended", [False, True])
+def test_a_node_where_it_is_not_mounted_has_none(site: Site, mended: bool) -> None:
+    """The job fails before the boot, and nothing is made on the node's disk."""
+    memory = Path(site.settings.ramdisk_dir)
+    memory.rmdir()
+    if mended:
+        memory.mkdir()
+    report = site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=1M"))
+    if not mended:
+        (sentence,) = report.sentences()
+        assert sentence == (
+            f"node[1-2], unclot-start: there is no directory {memory}; create it, or correct ramdisk_dir"
+        )
+        assert (site.domains(), memory.exists()) == ([], False)
+    assert report.ok is mended
+    assert site.epilogue().ok
+    assert left(site) == []
+
+
+def test_of_memory_that_cannot_be_made_nothing_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor of its folder; and the first reason is told."""
+
+    def full(folder: LocalFolder, name: str, *_: object) -> None:
+        folder.put(name, b"")
+        raise StorageError("no space is left", node="node1")
+
+    monkeypatch.setattr(LocalFolder, "hole", full)
+    monkeypatch.setattr("nornir_torque_vm.components.running.stop", lambda _e, _i, destroyed, *_: destroyed)
+    report = site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=1M"))
+    assert "no space is left" in report.sentences()[0]
+    assert left(site) == []
+
+
 def test_after_a_crash_between_start_and_stop_reap_removes_it(site: Site, tmp_path: Path) -> None:
     """Guests and run state are gone already: the file alone tells of the job."""
-    folder = Path(site.settings.run_dir, "shm/node1")
+    folder = Path(site.settings.ramdisk_dir, "node1", "tvm-17-a1-0badcafe-n0")
     folder.mkdir(parents=True)
-    (folder / "tvm-17-a1-0badcafe-n0").touch()
+    (folder / "memory").touch()
     settings = dataclasses.replace(site.settings, local_uri=f"test://{tmp_path}/node1.xml")
     reaper = Reaper(settings, Deadline.after(20), grace=0.0, node="node1")
     (case,) = reaper.run_for("17.head").cases
     assert case.fate is Fate.REMOVED, case.reason
-    assert files(site) == []
+    assert left(site) == []
 
 
 @pytest.mark.parametrize(

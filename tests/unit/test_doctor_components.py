@@ -29,7 +29,7 @@ def test_a_site_without_components_reads_nothing_of_them(tmp_path: Path) -> None
 
 def test_each_that_is_switched_on_has_a_line(tmp_path: Path, example: None) -> None:
     """One that no package has fails, with what to do; the others are in order."""
-    settings = Settings(unclot_enabled=True, components=("notice", "other"))
+    settings = Settings(unclot_enabled=True, ramdisk_dir="/memory", components=("notice", "other"))
     fine = (Mark.OK, "there is all that it needs to be loaded")
     assert said(settings, tmp_path) == {
         "component unclot": fine,

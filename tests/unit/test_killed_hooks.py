@@ -17,16 +17,12 @@ from typing import Any
 import pytest
 from hook_kit import JOB
 from kill_kit import Stage, Victim
-from nornir.core.task import Task
 
-from nornir_torque_vm.components import unclot
 from nornir_torque_vm.errors import GuestError, TorqueVMError
-from nornir_torque_vm.inventory.hostdata import node_of, settings_of
 from nornir_torque_vm.reap import reaper as reaper_module
 from nornir_torque_vm.runstate.handover import read_handover
 from nornir_torque_vm.safetynet import SafetyNet
 from nornir_torque_vm.sitekit import hook_text
-from nornir_torque_vm.storage.local import LocalStorage
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
@@ -55,25 +51,15 @@ def stages(tmp_path: Path) -> Iterator[Callable[[], Stage]]:
 
     def make() -> Stage:
         folder = tmp_path / str(len(made)) / "site"  # events have the name of the last
-        made.append(Stage(folder, unclot_enabled=True, unclot_distros=["debian"]))
+        memory = folder / "run-memory"  # where Stage looks
+        made.append(Stage(folder, unclot_enabled=True, unclot_distros=["debian"], ramdisk_dir=str(memory)))
         for node in made[-1].nodes:
-            (folder / "run-shm" / node).mkdir(parents=True)  # else the nodes' threads would race for it
+            (memory / node).mkdir(parents=True)  # else the nodes' threads would race for it
         return made[-1]
 
     yield make
     for stage in made:
         stage.close()
-
-
-@pytest.fixture(autouse=True)
-def shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A directory of each node's, whoever looks into it, as ``/dev/shm`` is."""
-
-    def storage(task: Task) -> LocalStorage:
-        settings, node = settings_of(task.host), node_of(task.host)
-        return LocalStorage(f"{Path(settings.volume_dir).parent}/run-shm/{node}", node=node)
-
-    monkeypatch.setattr(unclot, "_storage", storage)
 
 
 @pytest.fixture(autouse=True)
@@ -202,7 +188,7 @@ def started(stage: Stage) -> None:
     """A job in its guests, which share memory."""
     stage.mark()
     assert stage.begin(stage.call("ram=64M:unclot=true")).run().ok
-    assert len([name for name in stage.everything() if name.startswith("run-shm")]) == 2
+    assert len([name for name in stage.everything() if name.endswith("/memory")]) == 2
 
 
 def shell_part(stage: Stage) -> None:

@@ -224,7 +224,11 @@ def test_a_disk_in_memory_counts_like_the_guests_memory() -> None:
 
 
 SHARING = dataclasses.replace(
-    SITE, unclot_enabled=True, unclot_distros=(Distro.DEBIAN,), unclot_shmem_default=GiB
+    SITE,
+    unclot_enabled=True,
+    unclot_distros=(Distro.DEBIAN,),
+    unclot_shmem_default=GiB,
+    ramdisk_dir="/memory",
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import InventoryError
 from nornir_torque_vm.report import Report
 from nornir_torque_vm.safetynet import SafetyNet
+from nornir_torque_vm.storage.folder import LocalFolder
 
 __all__ = ["site"]
 
@@ -86,6 +88,38 @@ def test_it_leaves_as_soon_as_the_mother_superior_has_acted(
     made.run()
     assert (made.removed, logged) == ((), ["nothing of its guests is left here"])
     assert site.left() == []
+
+
+def test_shared_memory_goes_where_all_files_of_guests_went_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    """Its folder is closed on every node, that of an OSv guest's console on none."""
+    (tmp_path / "memory").mkdir()
+    site = Site(tmp_path, unclot_enabled=True, unclot_distros=["debian"], ramdisk_dir=f"{tmp_path}/memory")
+    site.prologue(site.call("ram=64M:unclot=true"))
+    real = LocalFolder.dispose
+    acting: list[bool] = []
+
+    def dispose(folder: LocalFolder) -> bool:
+        there = "/memory/node2/" in folder.directory and not acting
+        return False if there else real(folder)
+
+    monkeypatch.setattr(LocalFolder, "dispose", dispose)
+
+    def epilogue() -> None:
+        assert site.epilogue().ok
+        (closed,) = (tmp_path / "memory").glob("*/tvm-*")
+        assert closed.parent.name == "node2"
+        (closed.parent / "tvm-17-a1-00000000-n0").mkdir()  # of an attempt that is not this net's
+        acting.append(True)
+
+    meanwhile(monkeypatch, epilogue)
+    made = net(site, grace=3600)
+    made.run()
+    (line,) = logged
+    assert re.fullmatch(r"removed what components had of tvm-17-a1-[0-9a-f]{8}", line)
+    assert [path.name for path in (tmp_path / "memory").glob("*/tvm-*")] == ["tvm-17-a1-00000000-n0"]
+    site.close()
 
 
 def test_nothing_is_waited_for_where_nothing_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,7 +309,6 @@ def test_no_name_in_a_shared_directory_is_fixed() -> None:
         "render/entry.py",
         "install/node_site.py",
         "entrance/remote.py",
-        "components/unclot.py",
     }
     for path in ROOT.glob("hooks/*"):
         assert "/tmp" not in path.read_text(), path

@@ -403,7 +403,8 @@ def test_values_within_the_limits(name: str, raw: object) -> None:
     """The borders themselves and the unusual forms."""
     import json
 
-    assert loads(f"{name} = {json.dumps(raw)}") is not None
+    beside = 'ramdisk_dir = "/ramdisk"' if name == "unclot_enabled" else ""
+    assert loads(f"{name} = {json.dumps(raw)}\n{beside}") is not None
 
 
 @pytest.mark.parametrize(("name", "raw"), [(name, raw) for name, (_, bad) in LIMITS.items() for raw in bad])

@@ -38,7 +38,7 @@ def test_the_survey_counts_our_guests_and_no_others(world: World) -> None:
 
 def test_the_survey_counts_once_what_the_guests_of_a_job_share(world: World) -> None:
     """Beside the memory of each: what all of them have is there one time."""
-    extras = Extras(shared_memory=(SharedMemory("tvm-17-a1-00000000-n0", 4 << 20),))
+    extras = Extras(shared_memory=(SharedMemory("tvm-17-a1-00000000-n0", 4 << 20, "/memory/file"),))
     guests = tuple(dataclasses.replace(guest, extras=extras) for guest in world.plan.guests)
     plan = dataclasses.replace(world.plan, guests=guests)
     world.inventory = build_inventory(plan, world.settings, keys=world.keys, here="elsewhere")

@@ -13,7 +13,9 @@ from nornir_torque_vm.model import Distro
 from nornir_torque_vm.request import Request
 from nornir_torque_vm.wrapper.resolve import COMMAND_LINE, ImageFacts, Resolved, gather, resolve
 
-ALL: dict[str, Any] = {"iocm_enabled": True, "vrdma_enabled": True, "unclot_enabled": True}
+ALL: dict[str, Any] = {
+    "iocm_enabled": True, "vrdma_enabled": True, "unclot_enabled": True, "ramdisk_dir": "/memory",
+}  # fmt: skip
 IMAGE = ImageFacts("debian.qcow2")
 
 

@@ -167,7 +167,7 @@ def test_what_a_node_has_to_give() -> None:
 
 def test_a_node_gives_the_memory_that_its_guests_share_once() -> None:
     """As large as it is made: a power of two."""
-    site = Settings(img_default="o.qcow2", unclot_enabled=True, host_os_ram_mb=1024)
+    site = Settings(img_default="o.qcow2", unclot_enabled=True, ramdisk_dir="/memory", host_os_ram_mb=1024)
     asked = gather([(COMMAND_LINE, "vms_per_node=2,ram=1G,unclot=on,unclot_shmem=600M")])
     need = need_of(resolve(asked, site, ImageFacts("o.qcow2", Distro.OSV)), site)
     assert need.memory == 4 << 30
