@@ -186,18 +186,25 @@ def last_line(err: str, code: int) -> str:
     return lines[-1].strip() if lines else f"qstat ended with {code}"
 
 
-def _job(job_id: str, out: str) -> ET.Element:
-    """The one job in the answer; a document type is refused, for entities come from there.
+def jobs_in(out: str) -> list[ET.Element]:
+    """The jobs in one XML document of an answer; a document type is refused, for entities come from there.
 
-    :raises NoAnswer: it is about something else.
+    :raises NoAnswer: it is something else.
     """
     if len(out) > ANSWER_LIMIT or "<!" in out:
         raise NoAnswer("the answer is not what qstat -x prints")
     try:
-        root = ET.fromstring(out)  # noqa: S314 - no document type, so no entities
+        return ET.fromstring(out).findall("Job")  # noqa: S314 - no document type, so no entities
     except ET.ParseError:
         raise NoAnswer("the answer is not XML") from None
-    jobs = root.findall("Job")
+
+
+def _job(job_id: str, out: str) -> ET.Element:
+    """The one job in the answer.
+
+    :raises NoAnswer: it is about something else.
+    """
+    jobs = jobs_in(out)
     if len(jobs) != 1 or jobs[0].findtext("Job_Id") != job_id:
         raise NoAnswer("the answer is about another job")
     return jobs[0]

@@ -13,7 +13,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Mapping
 
-from nornir_torque_vm.reap.qstat import COMPLETED, UNKNOWN_CODE, NoAnswer
+from nornir_torque_vm.reap.qstat import COMPLETED, UNKNOWN_CODE, NoAnswer, jobs_in
 
 _HEAD = re.compile(r"<\?xml[^>]*\?>")
 
@@ -44,9 +44,8 @@ def parse_jobs(wanted: Collection[str], code: int, out: str, err: str) -> Mappin
     :param code: its exit code.
     :raises NoAnswer: it is something else, or there is a job of which it says nothing.
     """
-    if "<!" in out:  # a document type, from which entities come
-        raise NoAnswer("the answer is not what qstat -x prints")
-    found = {job_id: seen for text in _HEAD.split(out) if text.strip() for job_id, seen in _document(text)}
+    documents = [text for text in _HEAD.split(out) if text.strip()]
+    found = {job.findtext("Job_Id", "").strip(): _seen(job) for text in documents for job in jobs_in(text)}
     if code == UNKNOWN_CODE:
         unknown = set(re.findall(r"Unknown Job Id(?: Error)? (\S+)$", err, re.MULTILINE))
         found |= dict.fromkeys(unknown - found.keys(), FORGOTTEN)
@@ -54,14 +53,6 @@ def parse_jobs(wanted: Collection[str], code: int, out: str, err: str) -> Mappin
         lines = err.strip().splitlines() or [f"it says nothing of {missing[0]}"]
         raise NoAnswer(lines[-1].strip())
     return {job_id: found[job_id] for job_id in wanted}
-
-
-def _document(text: str) -> list[tuple[str, Seen]]:
-    try:
-        root = ET.fromstring(text)  # noqa: S314 - no document type, so no entities
-    except ET.ParseError:
-        raise NoAnswer("the answer is not XML") from None
-    return [(job.findtext("Job_Id", "").strip(), _seen(job)) for job in root.findall("Job")]
 
 
 def _seen(job: ET.Element) -> Seen:
