@@ -22,7 +22,8 @@ from nornir_torque_vm.hooks.frame import log
 from nornir_torque_vm.identity import job_slug, tag_of_domain
 from nornir_torque_vm.inventory.build import node_inventory
 from nornir_torque_vm.model import Node
-from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.runstate import jobstate
+from nornir_torque_vm.runstate.handover import MARKERS
 from nornir_torque_vm.runstate.rootdir import RootDir
 from nornir_torque_vm.tasks import destroy
 from nornir_torque_vm.tasks.selection import of_job_id
@@ -136,5 +137,4 @@ class SafetyNet:
             with RootDir.at(self.settings.run_dir) as run, run.sub(MARKERS) as markers:
                 if markers.read(self.job_id) is not None:
                     return
-            with RootDir.at(self.settings.run_dir) as run, run.sub(HANDOVERS) as handovers:
-                handovers.remove(self.job_id)
+            jobstate.withdraw(self.settings.run_dir, self.job_id)

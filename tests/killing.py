@@ -28,9 +28,9 @@ EFFECTS = frozenset(
 )  # fmt: skip
 """Audit events that change something; ``open`` does when it is for writing."""
 METHODS = {
-    "virConnect": ("createXML", "storagePoolCreateXML"),
+    "virConnect": ("createXML", "storagePoolCreateXML", "storagePoolDefineXML"),
     "virDomain": ("destroy", "shutdown"),
-    "virStoragePool": ("create", "createXML"),
+    "virStoragePool": ("build", "create", "createXML", "createXMLFrom", "destroy", "undefine"),
     "virStorageVol": ("delete", "upload"),
     "virStream": ("send",),
 }

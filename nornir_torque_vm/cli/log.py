@@ -20,7 +20,7 @@ from nornir_torque_vm.entrance.whereabouts import Elsewhere, asked_there, handed
 from nornir_torque_vm.errors import HypervisorError
 from nornir_torque_vm.exitcodes import CliExit
 from nornir_torque_vm.identity import domain_of_tag, guest_name
-from nornir_torque_vm.runstate.handover import HANDOVERS, HandOver
+from nornir_torque_vm.runstate.handover import HandOver, handover_path
 from nornir_torque_vm.runstate.history import CLOUD_INIT, CONSOLE
 from nornir_torque_vm.tasks.read_cloud_init import LOG
 
@@ -71,7 +71,7 @@ def log(*, follow: bool, lines: int, cloud_init: bool, settings_path: str | None
         return inside(settings, place.job_id, target.rank, text, terminal=False)
     fd = open_console(settings, chosen, target.rank)
     show(last_lines(fd, lines))
-    given = f"{settings.run_dir}/{HANDOVERS}/{place.job_id}"
+    given = handover_path(settings.run_dir, place.job_id)
     return show(following(fd, lambda: os.path.lexists(given))) if follow else CliExit.OK
 
 
@@ -93,7 +93,7 @@ def console(*, settings_path: str | None, guest: str) -> int:
         return virsh(settings.local_uri, domain_of_tag(chosen.tag, target.rank))
     fd = open_console(settings, chosen, target.rank)
     show(last_lines(fd, LINES))
-    given = f"{settings.run_dir}/{HANDOVERS}/{place.job_id}"
+    given = handover_path(settings.run_dir, place.job_id)
     return show(following(fd, lambda: os.path.lexists(given)))
 
 

@@ -18,12 +18,12 @@ from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
 from nornir_torque_vm.entrance.target import Target, full_id
 from nornir_torque_vm.errors import InventoryError, StateError
-from nornir_torque_vm.identity import job_slug
+from nornir_torque_vm.identity import is_job_id, job_slug
 from nornir_torque_vm.nodefile import parse_exec_host, valid_host
 from nornir_torque_vm.reap.qstat import COMPLETED, Qstat
-from nornir_torque_vm.runstate.handover import HANDOVERS, HandOver, read_handover
+from nornir_torque_vm.runstate import jobstate
+from nornir_torque_vm.runstate.handover import HANDOVERS, HandOver, handover_path, read_handover
 from nornir_torque_vm.runstate.jobstate import JOBS, JobState
-from nornir_torque_vm.runstate.rootdir import RootDir
 
 PATIENCE = 20.0
 """Seconds for the server's answer."""
@@ -43,11 +43,11 @@ def here(settings: Settings, target: Target) -> str:
 
     :raises RequestError: the id could mean several jobs.
     """
-    folder = Path(settings.run_dir, HANDOVERS)
     if os.geteuid() == 0:
-        return full_id(target.job, [*_listed(folder), *_started(settings)])
+        names = filter(is_job_id, _listed(Path(settings.run_dir, HANDOVERS)))
+        return full_id(target.job, [*names, *_started(settings)])
     # Its owner may look for it, and cannot list whose others there are.
-    return target.job if os.path.lexists(folder / target.job) else ""
+    return target.job if os.path.lexists(handover_path(settings.run_dir, target.job)) else ""
 
 
 def _listed(folder: Path) -> list[str]:
@@ -107,7 +107,7 @@ def for_root(settings: Settings, job_id: str) -> HandOver:
 
     :raises TorqueVMError: there is none, or it was changed; a refusal.
     """
-    text = _handover_text(settings, job_id)
+    text = jobstate.given(settings.run_dir, job_id)
     if text is None:
         raise StateError("its guests are not ready yet", hint="torque-vm job tells how far it is", job=job_id)
     state = JobState.find(settings.run_dir, job_id)
@@ -154,16 +154,6 @@ def opened(settings: Settings, job_id: str) -> HandOver:
             job=job_id,
         )
     return handover._replace(user="root", user_key=keys.admin.private)
-
-
-def _handover_text(settings: Settings, job_id: str) -> bytes | None:
-    with RootDir.at(settings.run_dir) as run:
-        try:
-            folder = run.sub(HANDOVERS)
-        except StateError:
-            return None
-        with folder:
-            return folder.read(job_id)
 
 
 def hop(node: str) -> Sequence[str]:

@@ -14,7 +14,7 @@ from nornir_torque_vm.errors import InventoryError, StateError
 from nornir_torque_vm.found import DOMAIN_PREFIX
 from nornir_torque_vm.identity import job_slug, tag_of_domain
 from nornir_torque_vm.inventory.hostdata import node_of
-from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS, UPLOADED
 from nornir_torque_vm.runstate.joblock import LOCKS
 from nornir_torque_vm.runstate.jobstate import JOBS, JobState
 from nornir_torque_vm.runstate.rootdir import RootDir
@@ -122,9 +122,10 @@ def find_in_run_dir(run_dir: str) -> Iterator[Found]:
     for kind in (MARKERS, HANDOVERS, LOCKS):
         with contextlib.closing(_Folder(run_dir, kind)) as folder:
             for name in folder.names():
+                job_id = name.removesuffix(UPLOADED) if kind == HANDOVERS else name
                 with contextlib.suppress(InventoryError, FileNotFoundError):
                     stamp = () if kind == LOCKS else folder.stamp(name)
-                    yield Found(kind, name, job_slug(name), name, stamp)
+                    yield Found(kind, name, job_slug(job_id), job_id, stamp)
     with contextlib.closing(_Folder(run_dir, JOBS)) as folder:
         for name in folder.names():
             if match := _TAG.fullmatch(name):
@@ -180,7 +181,7 @@ class _Folder:
         return self._folder.unfinished() if self._folder else []
 
     def stamp(self, name: str) -> tuple[int, int]:
-        """What changes when a file is made anew, or written again."""
+        """What changes when a file is made anew, or written again; or a directory, or a file in one."""
         status = os.stat(name, dir_fd=self._folder.fd if self._folder else None, follow_symlinks=False)
         return status.st_ino, status.st_mtime_ns
 

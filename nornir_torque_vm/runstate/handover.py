@@ -1,14 +1,15 @@
 """What root leaves for the job's owner on a node: where the guests are and how to get in.
 
-The job starter runs as the owner and knows ``$PBS_JOBID`` only, so both files that it looks for are
+The job starter runs as the owner and knows ``$PBS_JOBID`` only, so both things that it looks for are
 named after the job id as it is (digits, brackets and the server's name: no slash, see
 :func:`~nornir_torque_vm.identity.job_slug`):
 
 ``<run_dir>/markers/<job id>``
     Empty, written by the prologue's shell part before anything that can fail: "this is a VM job".
     The same step removes an old hand-over, so that guests of an earlier attempt are never entered.
-``<run_dir>/handover/<job id>``
-    JSON, mode 0400, owned by the job's owner; the last act of a good start.
+``<run_dir>/handover/<job id>/given``
+    JSON, mode 0400, owned by the job's owner; the last act of a good start. Its owner can rewrite it, so
+    it lies in a directory of root's and not beside others: see :mod:`~nornir_torque_vm.storage.sealed`.
 
 Marker without hand-over means: refuse. A job that cannot get its guests has a :class:`Refusal` in place of
 the hand-over, for its owner to read. Imports little, because every task of a job starts here: named tuples,
@@ -36,6 +37,10 @@ RUN_DIR = "/run/torque-vm"
 """Default of the setting ``run_dir``; what the shell parts of the hooks are installed with."""
 MARKERS, HANDOVERS = "markers", "handover"
 """Subdirectories of the run directory. They may be searched by everybody and listed by root."""
+GIVEN = "given"
+"""The hand-over in its job's directory."""
+UPLOADED = "+given"
+"""Follows the job id in the name of root's copy beside that directory, while libvirt makes a hand-over."""
 VERSION = 1
 """Of the JSON form."""
 
@@ -165,6 +170,11 @@ def _refused(refusal: Refusal) -> RequestError | StateError | DeadlineExceeded:
     return (RequestError if refusal.user else StateError)(refusal.sentence)
 
 
+def handover_path(run_dir: str | Path, job_id: str) -> str:
+    """Return where a job's hand-over is, or would be."""
+    return f"{run_dir}/{HANDOVERS}/{job_id}/{GIVEN}"
+
+
 def read_handover(run_dir: str | Path, job_id: str) -> HandOver:
     """Return a job's hand-over; for the job's owner, who cannot write where it lies.
 
@@ -174,7 +184,7 @@ def read_handover(run_dir: str | Path, job_id: str) -> HandOver:
     :raises DeadlineExceeded: a refusal because the guests were late.
     """
     job_slug(job_id)
-    path = f"{run_dir}/{HANDOVERS}/{job_id}"
+    path = handover_path(run_dir, job_id)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
     except FileNotFoundError as error:

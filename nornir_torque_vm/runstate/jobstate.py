@@ -4,7 +4,7 @@
 
     <run_dir>/                 root 0711 (or 0755): the owner has to reach the next two
         markers/<job id>       see handover
-        handover/<job id>      see handover
+        handover/<job id>/     see handover
         locks/<job id>         see joblock
         jobs/<tag>/            root 0700, one per attempt
             plan.json  keys.json  scripts.json  addresses.json      root 0600
@@ -27,7 +27,14 @@ from nornir_torque_vm.errors import DeadlineExceeded, RequestError, StateError
 from nornir_torque_vm.guestscripts.script import GuestScript, scripts_from_json, scripts_to_json
 from nornir_torque_vm.identity import job_slug, job_tag
 from nornir_torque_vm.model import Job, JobKeys, KeyPair, Owner, Plan
-from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS, HandOver, Refusal
+from nornir_torque_vm.runstate.handover import (
+    GIVEN,
+    HANDOVERS,
+    MARKERS,
+    UPLOADED,
+    HandOver,
+    Refusal,
+)
 from nornir_torque_vm.runstate.history import History
 from nornir_torque_vm.runstate.joblock import job_lock
 from nornir_torque_vm.runstate.rootdir import RootDir
@@ -75,9 +82,7 @@ class JobState:
         A directory whose plan was never written, or cannot be read, goes by its name.
         """
         job_slug(job_id)
-        with _existing(run_dir, HANDOVERS) as handovers:
-            if handovers:
-                handovers.remove(job_id)
+        withdraw(run_dir, job_id)
         with _existing(run_dir, JOBS) as jobs:
             if jobs:
                 for tag in _tags(jobs, job_id):
@@ -101,9 +106,7 @@ class JobState:
         """Keep plan and keys, and scripts if there are any; an earlier attempt's hand-over is withdrawn."""
         from nornir_torque_vm.plan import plan_to_json
 
-        with _existing(self.run_dir, HANDOVERS) as handovers:
-            if handovers:
-                handovers.remove(self.job.id)
+        withdraw(self.run_dir, self.job.id)
         with self._open() as directory:
             directory.write("plan.json", plan_to_json(plan).encode())
             directory.write("keys.json", _keys_to_json(keys).encode())
@@ -118,8 +121,8 @@ class JobState:
             directory.write("addresses.json", json.dumps(dict(addresses), indent=1).encode())
             # Written here and moved there, so that what a killed prologue leaves goes with the job.
             directory.write("handover.json", content, mode=0o400, owner=owner)
-            with run.sub(HANDOVERS, create=0o711) as handovers:
-                directory.move("handover.json", handovers, self.job.id)
+            with _own_folder(run, self.job.id) as folder:
+                directory.move("handover.json", folder, GIVEN)
 
     def plan(self) -> Plan | None:
         """The plan, None when none was saved."""
@@ -153,9 +156,8 @@ class JobState:
 
     def remove(self) -> None:
         """Remove what this attempt left; a newer attempt's hand-over and the marker stay."""
-        with _existing(self.run_dir, HANDOVERS) as handovers:
-            if handovers and self._is_mine(handovers.read(self.job.id)):
-                handovers.remove(self.job.id)
+        if self._is_mine(given(self.run_dir, self.job.id)):
+            withdraw(self.run_dir, self.job.id)
         with _existing(self.run_dir, JOBS) as jobs:
             if jobs:
                 jobs.remove_dir(self.tag)
@@ -211,9 +213,49 @@ def refuse_job(run_dir: str | Path, job_id: str, owner: Owner, refusal: Refusal)
     with RootDir.at(run_dir, create=0o711) as run, run.sub(JOBS, create=0o700) as jobs:
         with jobs.sub(tag, create=0o700) as directory:
             directory.write("refusal.json", content, mode=0o400, owner=reader)
-            with run.sub(HANDOVERS, create=0o711) as handovers:
-                directory.move("refusal.json", handovers, job_id)
+            with _own_folder(run, job_id) as folder:
+                directory.move("refusal.json", folder, GIVEN)
         jobs.remove_dir(tag)
+
+
+def given(run_dir: str | Path, job_id: str) -> bytes | None:
+    """Return what is in a job's hand-over, for root; None when there is none. Its owner can rewrite it.
+
+    :raises StateError: it cannot be read.
+    """
+    with _existing(run_dir, HANDOVERS) as handovers:
+        if handovers is None:
+            return None
+        try:
+            with handovers.sub(job_id) as folder:
+                return folder.read(GIVEN)
+        except StateError as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                return None
+            raise
+
+
+def withdraw(run_dir: str | Path, job_id: str) -> None:
+    """Remove a job's hand-over from this node, and what libvirt left of one; when there is none, fine.
+
+    :raises StateError: it cannot be removed.
+    """
+    with _existing(run_dir, HANDOVERS) as handovers:
+        if handovers:
+            handovers.remove(job_id + UPLOADED)
+            try:
+                handovers.remove_dir(job_id)
+            except StateError as error:
+                if not isinstance(error.__cause__, NotADirectoryError):
+                    raise
+                handovers.remove(job_id)  # it is a file of an earlier version
+
+
+@contextlib.contextmanager
+def _own_folder(run: RootDir, job_id: str) -> Iterator[RootDir]:
+    """Lend the directory that a job's hand-over is in."""
+    with run.sub(HANDOVERS, create=0o711) as handovers, handovers.sub(job_id, create=0o711) as folder:
+        yield folder
 
 
 def _existing(run_dir: str | Path, name: str) -> contextlib.AbstractContextManager[RootDir | None]:

@@ -12,9 +12,23 @@ from nornir_torque_vm.model import Image
 from nornir_torque_vm.render.encode import xml
 
 
-def pool_xml(directory: str, name: str) -> str:
-    """Describe a pool of the files in a directory."""
-    return f'<pool type="dir"><name>{name}</name><target><path>{xml(directory)}</path></target></pool>'
+def pool_xml(directory: str, name: str, mode: int | None = None) -> str:
+    """Describe a pool of the files in a directory.
+
+    :param mode: what the directory gets when the pool is built, also one that is there; else it is let alone.
+    """
+    rights = "" if mode is None else f"<permissions><mode>{mode:04o}</mode></permissions>"
+    target = f"<target><path>{xml(directory)}</path>{rights}</target>"
+    return f'<pool type="dir"><name>{xml(name)}</name>{target}</pool>'
+
+
+def directory_xml(name: str, mode: int) -> str:
+    """Describe a directory in a pool; it is made only if nothing has its name, and never looked into."""
+    rights = f"<permissions><mode>{mode:04o}</mode></permissions>"
+    return (
+        f'<volume type="dir"><name>{xml(name)}</name><capacity unit="bytes">0</capacity>'
+        f'<target><format type="dir"/>{rights}</target></volume>'
+    )
 
 
 def volume_xml(

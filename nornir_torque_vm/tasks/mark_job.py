@@ -11,6 +11,7 @@ from nornir_torque_vm.runstate.handover import MARKERS
 from nornir_torque_vm.storage import run_state
 from nornir_torque_vm.storage.volumes import VolumeStorage
 from nornir_torque_vm.tasks.common import LIBVIRT, connection, uri_of
+from nornir_torque_vm.tasks.hand_over import sealed
 
 CONNECTION_NAME = LIBVIRT
 
@@ -21,6 +22,9 @@ def mark_job(task: Task, job_id: str) -> Result:
     A sister's own prologue does that, and counts as a success when it is killed before. A marker that is
     there is never replaced: for a moment there would be none. The node we are on has been marked by the hook
     itself; libvirt's test driver has no such files. :func:`~nornir_torque_vm.tasks.forget_job` removes it.
+
+    Also on the node we are on, which may have been a sister then, libvirt gives up the pool of a hand-over
+    that an earlier attempt was killed at: a new hand-over must not lie in it.
 
     Arguments:
         job_id: ``17.head``
@@ -36,7 +40,10 @@ def mark_job(task: Task, job_id: str) -> Result:
     """
     job_slug(job_id)
     host = task.host
-    if host.get("local") or uri_of(host).startswith("test:"):
+    if uri_of(host).startswith("test:"):
+        return Result(host=host)
+    sealed(task, job_id).close()
+    if host.get("local"):
         return Result(host=host)
     conn, directory = connection(task), f"{settings_of(host).run_dir}/{MARKERS}"
     current.get().check()

@@ -169,7 +169,7 @@ def test_a_guest_that_is_gone_is_not_the_commands_failure(running: Running) -> N
     assert (done.returncode, done.stderr) == (
         RunExit.REFUSED, f"torque-vm: job {running.id}: there is no guest of rank 7; its ranks are 0 to 1\n",
     )  # fmt: skip
-    given = running.lab.root("node2") / "run/torque-vm/handover" / running.id
+    given = running.lab.root("node2") / "run/torque-vm/handover" / running.id / "given"
     text = given.read_text()
     address = next(one["address"] for one in json.loads(text)["guests"] if one["rank"] == 1)
     given.write_text(text.replace(f'"{address}"', '"10.89.0.251"'))
@@ -224,7 +224,7 @@ echo '<exec_host>node1/0+node2/0</exec_host></Job></Data>'
 def elsewhere(running: Running) -> Iterator[list[str]]:
     """As alice on another host: node2 without its hand-over, with a qstat and a key of her own."""
     root = running.lab.root("node2")
-    given = root / "run/torque-vm/handover" / running.id
+    given = root / "run/torque-vm/handover" / running.id / "given"
     text = given.read_bytes()
     given.unlink()
     keep = [running.lab.root(node) / "home/alice/.ssh" for node in ("node1", "node2")]
@@ -248,7 +248,9 @@ def elsewhere(running: Running) -> Iterator[list[str]]:
     given.touch(mode=0o400)
     given.write_bytes(text)
     shell(
-        running.lab, "node2", f"chown alice:alice /run/torque-vm/handover/{running.id}; rm -r /home/alice/bin"
+        running.lab,
+        "node2",
+        f"chown alice:alice /run/torque-vm/handover/{running.id}/given; rm -r /home/alice/bin",
     )
     for node in ("node1", "node2"):
         shell(running.lab, node, "rm -r /home/alice/.ssh")

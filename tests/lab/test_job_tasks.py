@@ -32,7 +32,7 @@ def test_tasks_enter_the_guests_of_their_nodes(lab: Lab) -> None:
     wait_for(lambda: "ready" in job.lines or done, BOOT)
     batch = job.session.job
     assert batch is not None
-    given = lab.root("node2") / "run/torque-vm/handover" / batch.job.job_id
+    given = lab.root("node2") / "run/torque-vm/handover" / batch.job.job_id / "given"
     assert (given.stat().st_uid, given.stat().st_mode & 0o777) == (2001, 0o400)
     assert json.loads(given.read_text())["user"] == "alice"
 

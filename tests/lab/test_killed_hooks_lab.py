@@ -56,7 +56,9 @@ PROLOGUE = (
     r"virConnect.createXML tvm-9071-a\d+-r0",
     r"virConnect.createXML tvm-9071-a\d+-r1",
     "hand_over.hand_over .*virStoragePool.createXML",
-    "hand_over.hand_over .*virStorageVol.upload",
+    "sealed.SealedFile.give .*virStorageVol.upload",
+    "hand_over.hand_over .*virStoragePool.destroy",
+    "hand_over.hand_over .*virStoragePool.undefine",
     "rename addresses.json",
     "rename handover.json",
     "RootDir.move: os.rename",
@@ -68,7 +70,7 @@ PROLOGUE = (
 TELLING = (
     "rename keys.json",
     r"virConnect.createXML tvm-9071-a\d+-r1",
-    "hand_over.hand_over .*virStorageVol.upload",
+    "hand_over.hand_over .*virStoragePool.destroy",
     "rename report.json",
 )
 """With files but no guests; with one guest; with all, handed over on one node; with a job that may start."""
@@ -100,30 +102,34 @@ class Stage:
     def path(self, node: str, inside: str) -> Path:
         return self.lab.root(node) / inside.lstrip("/")
 
-    def hook(self, module: str, *words: str, node: str = "node1", at: str = "") -> list[str]:
+    def hook(self, module: str, *words: str, node: str = "node1", at: str = "", code: int = 0) -> list[str]:
         """Run a hook's module, and kill it at an event; the events that there were."""
         events = self.path(node, EVENTS)
         events.unlink(missing_ok=True)
         argv = [sys.executable, "-I", str(PROGRAM), EVENTS, at, f"nornir_torque_vm.{module}", *words]
         done = self.lab.run(node, argv, env={"PBS_NODEFILE": "/root/nodefile"}, seconds=300, check=False)
-        expected = (-signal.SIGKILL, 128 + signal.SIGKILL) if at else (0,)
+        expected = (-signal.SIGKILL, 128 + signal.SIGKILL) if at else (code,)
         assert done.returncode in expected, f"{done.returncode}: {done.stderr}"
         return events.read_text().splitlines()
 
     def mark(self, *nodes: str) -> None:
         """The shell parts of the prologues on these nodes, by default on all."""
         for node in nodes or self.lab.node_names:
-            shell(self.lab, node, f"cd /run/torque-vm && touch markers/{JOB} && rm -f handover/{JOB}")
+            shell(self.lab, node, f"cd /run/torque-vm && touch markers/{JOB} && rm -rf handover/{JOB}*")
 
-    def prologue(self, *marked: str, at: str = "") -> list[str]:
+    def prologue(self, *marked: str, at: str = "", code: int = 0) -> list[str]:
         """A first attempt, so that events are named alike in every run."""
         self.mark(*marked)
         shell(self.lab, "node1", f"rm -rf /var/log/torque-vm/{JOB}.*")
         other = parse_request(["vcpus=1,ram=32M"]).encode()
         resources = f"nodes=2,other={other}"
-        return self.hook("hooks.prologue", JOB, "alice", "alice", "j", resources, "batch", "", "/no", at=at)
+        words = (JOB, "alice", "alice", "j", resources, "batch", "", "/no")
+        return self.hook("hooks.prologue", *words, at=at, code=code)
 
-    def epilogue(self, at: str = "") -> list[str]:
+    def epilogue(self, at: str = "", *, sisters: bool = True) -> list[str]:
+        """That of the first node, after that of the second."""
+        if sisters:
+            self.sister("epilogue.parallel")
         words = (JOB, "alice", "alice", "j", "0", "", "", "batch", "", "0", "/no")
         return self.hook("hooks.epilogue", *words, at=at)
 
@@ -153,6 +159,17 @@ class Stage:
             assert done.returncode == 0, done.stderr
             fates |= {case["fate"] for case in json.loads(done.stdout)["jobs"]}
         return fates
+
+    def reap_when_over(self) -> set[str]:
+        """Run each node's reaper while the server does not know the job any more; the fates of jobs."""
+        flags = [self.path(node, f"{PLACE}/over") for node in self.lab.node_names]
+        for flag in flags:
+            flag.touch()
+        try:
+            return self.reap()
+        finally:
+            for flag in flags:
+                flag.unlink()
 
     def everything(self) -> dict[str, list[str]]:
         """What there is of jobs on each node: guests, their emulators, volumes, every file of run state.
@@ -189,9 +206,10 @@ class Stage:
         for node in self.lab.node_names:
             assert self.path(node, f"/run/torque-vm/markers/{JOB}").exists(), f"bare metal on {node}"
         try:
-            HandOver.from_json(self.path("node1", f"/run/torque-vm/handover/{JOB}").read_bytes())
+            HandOver.from_json(self.path("node1", f"/run/torque-vm/handover/{JOB}/given").read_bytes())
         except (FileNotFoundError, StateError):
             return False
+        assert self.path("node2", f"/run/torque-vm/handover/{JOB}/given").exists()
         assert all(self.emulators(node) for node in self.lab.node_names)
         return True
 
@@ -265,8 +283,8 @@ def points_of_prologue(stage: Stage) -> list[str]:
     return chosen(PROLOGUE, events)
 
 
-def test_the_epilogue_alone_removes_what_a_killed_prologue_left(stage: Stage) -> None:
-    """And until then the starter refuses the job, or enters guests that are there."""
+def test_the_epilogues_alone_remove_what_a_killed_prologue_left(stage: Stage) -> None:
+    """Without a reaper. And until then the starter refuses the job, or enters guests that are there."""
     entered = set()
 
     def run(event: str) -> None:
@@ -303,11 +321,11 @@ def test_a_sister_whose_own_prologue_was_killed_is_marked_before_guests_start(st
 def test_a_second_epilogue_removes_what_a_killed_one_left(stage: Stage) -> None:
     """As if there had been no first."""
     stage.prologue()
-    events = chosen(EPILOGUE, stage.epilogue())
+    events = chosen(EPILOGUE, stage.epilogue(sisters=False))
 
     def run(event: str) -> None:
         stage.prologue()
-        stage.epilogue(at=event)
+        stage.epilogue(at=event, sisters=False)
         stage.epilogue()
 
     each(stage, events, run)
@@ -325,24 +343,21 @@ def test_without_an_epilogue_each_nodes_reaper_removes_what_a_killed_prologue_le
         stage.prologue(at=event)
         assert stage.everything().keys() - {SWITCH} == set(stage.lab.node_names)
         stage.spared()
-        flags = [stage.path(node, f"{PLACE}/over") for node in stage.lab.node_names]
-        try:
-            for flag in flags:
-                flag.touch()
-            assert stage.reap() == {"removed"}
-        finally:
-            for flag in flags:
-                flag.unlink()
+        assert stage.reap_when_over() == {"removed"}
 
     each(stage, found, run)
 
 
 @pytest.mark.parametrize("slot", ["prologue.parallel", "epilogue.parallel"])
-def test_a_sisters_own_hook_may_be_killed(stage: Stage, slot: str) -> None:
+def test_a_sisters_own_hook_may_be_killed(server: Stage, slot: str) -> None:
     """The first node marks in its place before guests start, and forgets the job there in the end.
 
-    Before the last twelve commands nothing has changed here.
+    It does not remove what the job's owner can write: an earlier attempt's hand-over keeps the job from
+    its guests, and in the end the node's reaper removes what is there. Before the last twelve commands
+    nothing has changed here.
     """
+    stage, entered = server, set()
+    old = stage.path("node2", f"/run/torque-vm/handover/{JOB}")
     number = stage.sister(slot)
     stage.epilogue()
     stage.await_nothing()
@@ -351,13 +366,20 @@ def test_a_sisters_own_hook_may_be_killed(stage: Stage, slot: str) -> None:
 
     def run(at: str) -> None:
         if slot == "prologue.parallel":
-            shell(stage.lab, "node2", f"touch /run/torque-vm/handover/{JOB}")  # an earlier attempt's
+            old.mkdir()  # an earlier attempt's
+            (old / "given").touch()
             stage.sister(slot, at=int(at))
-        stage.prologue("node1")
-        assert stage.enters()
+        was_there = old.exists()
+        stage.prologue("node1", code=2 if was_there else 0)
+        assert stage.enters() != was_there
+        entered.add(not was_there)
         if slot == "epilogue.parallel":
             stage.sister(slot, at=int(at))
             assert stage.emulators("node2")
-        stage.epilogue()
+            stage.epilogue(sisters=False)
+            assert stage.reap_when_over() <= {"removed"}
+        else:
+            stage.epilogue()
 
     each(stage, [str(at) for at in points], run)
+    assert entered == ({True, False} if slot == "prologue.parallel" else {True})

@@ -78,8 +78,8 @@ def hand_over(user: pwd.struct_passwd) -> None:
         JOB, "tvm-7-a1-00000000", user.pw_name, (HandOverGuest("j7-r0", 0, "node", "127.0.0.1", 1),),
         key.read_text(), f"127.0.0.1 {host.with_suffix('.pub').read_text()}",
     )  # fmt: skip
-    (RUN_DIR / "handover").mkdir(parents=True)
-    path = RUN_DIR / "handover" / JOB
+    path = RUN_DIR / "handover" / JOB / "given"
+    path.parent.mkdir(parents=True)
     path.write_text(given.to_json())
     path.chmod(0o400)
     os.chown(path, user.pw_uid, user.pw_gid)

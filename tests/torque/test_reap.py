@@ -163,7 +163,7 @@ def test_a_node_that_forgot_its_jobs_and_a_server_that_does_not_answer(site: Lab
     """As after a restart of a node that keeps nothing; another job's guest on the node goes on."""
     other = submit(site, "node1")
     wait_for_state(site, other, "R")
-    eventually((site.root("node1") / "run/torque-vm/handover" / other).exists, 120)
+    eventually((site.root("node1") / "run/torque-vm/handover" / other / "given").exists, 120)
     kept = of_job(site, other, "node1")
     job = submit(site, "node1")
     eventually(lambda: len(guests(site, "node1")) == 2, 60)
@@ -202,7 +202,7 @@ def test_a_job_whose_epilogue_did_nothing(site: Lab) -> None:
     hook = mom_file(site, "node2", "epilogue.vm", "#!/bin/sh\nexit 0\n")
     try:
         job = submit(site, "node2")
-        eventually((site.root("node2") / "run/torque-vm/handover" / job).exists, 120)
+        eventually((site.root("node2") / "run/torque-vm/handover" / job / "given").exists, 120)
         delete(site, job)
         wait_for_state(site, job)
     finally:

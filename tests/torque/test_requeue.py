@@ -101,7 +101,7 @@ def test_a_full_node_is_waited_for_without_end(site: Lab) -> None:
     try:
         site.run(HEAD, ["qmgr", "-c", f"set node {node} np = 1"])
         first = submit(site, node, "sleep 600\n")
-        handover = site.root(node) / "run/torque-vm/handover" / first
+        handover = site.root(node) / "run/torque-vm/handover" / first / "given"
         eventually(handover.exists, SECONDS)
         site.run(HEAD, ["qmgr", "-c", f"set node {node} np = 2"])
         job = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -143,7 +144,7 @@ class Stage(Site):
         for path in (self.marker, self.handover):
             path.parent.mkdir(parents=True, exist_ok=True)
         self.marker.touch()
-        self.handover.unlink(missing_ok=True)
+        shutil.rmtree(self.handover, ignore_errors=True)
 
     def begin(self, call: HookCall | None = None, probe: Probe = ready) -> Prologue:
         """A prologue with all that its ``main`` gives it."""

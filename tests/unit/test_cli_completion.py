@@ -52,6 +52,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / job).touch()
     (top / "run/markers/no job").touch()
+    (top / "run/handover/10.head+given").touch()  # for a hand-over that is being made
     for record in ("9.head.1", "47.head.1", "47.head.2", "nodes", "1.head.unfinished"):
         (top / "history" / record).mkdir(parents=True)
     held = [{"at": 1.0, "job_id": "9.head", "phase": "start", "what": "no\tbridge, it seems"}]

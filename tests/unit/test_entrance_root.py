@@ -21,7 +21,7 @@ GUEST: dict[str, Any] = {"name": "x", "rank": 0, "node": "n1", "address": "", "v
 
 def given(run_dir: Path) -> Path:
     """The file, as its owner can make it: writable."""
-    file = run_dir / "handover" / JOB
+    file = run_dir / "handover" / JOB / "given"
     file.chmod(0o600)
     return file
 

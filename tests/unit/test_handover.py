@@ -27,8 +27,8 @@ def hand_over(plan: Plan | None = None) -> HandOver:
 
 
 def lay_down(run_dir: Path, text: str) -> Path:
-    file = run_dir / "handover" / JOB
-    file.parent.mkdir(exist_ok=True)
+    file = run_dir / "handover" / JOB / "given"
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
     return file
 
@@ -191,7 +191,7 @@ def test_somebody_elses_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StateError) as caught:
         read_handover(tmp_path, JOB)
     assert str(caught.value) == (
-        f"job 17[3].head: {tmp_path}/handover/{JOB} belongs to uid 2001, not to uid 0; "
+        f"job 17[3].head: {tmp_path}/handover/{JOB}/given belongs to uid 2001, not to uid 0; "
         "a job's guests are entered by its owner only"
     )
 
@@ -223,8 +223,8 @@ def test_a_refusal_in_place_of_a_hand_over_is_what_its_owner_reads(
     tmp_path: Path, fault: dict[str, bool], error: type[Exception]
 ) -> None:
     """Word for word, and by whose fault."""
-    (tmp_path / "handover").mkdir()
-    file = tmp_path / "handover" / "17.head"
+    file = tmp_path / "handover" / "17.head" / "given"
+    file.parent.mkdir(parents=True)
     file.write_text(Refusal("vms_per_node=9 is more than 8; ask for less", **fault).to_json())
     with pytest.raises(error) as caught:
         read_handover(tmp_path, "17.head")

@@ -202,7 +202,7 @@ def test_a_guest_that_says_nothing_useful_is_no_status(start: Start) -> None:
 
 def test_a_marked_job_without_hand_over_is_refused(start: Start) -> None:
     """A VM job never runs on bare metal, whatever died."""
-    (start.run_dir / "handover" / JOB).unlink()
+    (start.run_dir / "handover" / JOB / "given").unlink()
     done = start.run()
     assert done.returncode == 122
     (line,) = done.stderr.splitlines()
@@ -247,7 +247,7 @@ def test_a_refusal_in_the_hand_over_is_what_the_user_reads(start: Start) -> None
     """By the user's fault: 120, not the site's 122; late guests have a code of their own, 123."""
     for user, late, code in ((True, False, 120), (False, False, 122), (False, True, 123)):
         text = Refusal("no such image", user=user, late=late).to_json()
-        path = start.run_dir / "handover" / JOB
+        path = start.run_dir / "handover" / JOB / "given"
         path.unlink()
         path.write_text(text)
         done = start.run()

@@ -152,7 +152,7 @@ def test_a_refused_job_leaves_the_word_to_the_job_starter(
     code, took = concluded(site, site.call("vcpus=17"))
     assert (code, capsys.readouterr().err) == (0, "")
     assert took < 1
-    assert site.left() == [f"handover/{JOB}"]
+    assert site.left() == [f"handover/{JOB}/given"]
 
 
 def program(site: Site, slot: str, before: str = "") -> list[str]:

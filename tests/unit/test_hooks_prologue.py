@@ -58,7 +58,7 @@ def test_a_good_start_hands_the_guests_over(site: Site) -> None:
     assert [(guest.name, guest.node) for guest in given.guests] == [("j17-r0", "node1"), ("j17-r1", "node2")]
     assert {guest.address for guest in given.guests} == {"192.168.0.1"}  # what the test driver says
     assert given.user == USER.pw_name
-    path = Path(site.settings.run_dir, "handover", JOB)
+    path = Path(site.settings.run_dir, "handover", JOB, "given")
     assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o400, os.geteuid())
 
 
@@ -106,7 +106,7 @@ def test_what_the_user_can_mend_is_told_by_the_job_starter(
     verdict = site.history("verdict.json")
     assert (verdict["outcome"], verdict["hook_exit"], verdict["run_exit"]) == ("refused", 0, 120)
     assert (verdict["sentence"], verdict["refused"]) == (str(caught.value), True)
-    assert site.left() == [f"handover/{JOB}"]
+    assert site.left() == [f"handover/{JOB}/given"]
     with pytest.raises(RequestError) as told:
         read_handover(site.settings.run_dir, JOB)
     assert str(told.value) == str(caught.value)

@@ -120,8 +120,8 @@ def test_a_hook_hands_everything_on_as_it_is(kit: Kit, name: str) -> None:
 
 def test_an_old_hand_over_goes_with_the_new_marker(kit: Kit) -> None:
     """The guests of an earlier attempt are never entered, even if Python is killed at once."""
-    kit.handover.parent.mkdir(parents=True)
-    kit.handover.write_text("old")
+    kit.handover.mkdir(parents=True)
+    (kit.handover / "given").write_text("old")
     kit.run("prologue.vm", *ARGUMENTS)
     assert not kit.handover.exists()
 

@@ -21,13 +21,21 @@ def mom(tmp_path: Path, request: pytest.FixtureRequest) -> MomPriv:
 @pytest.mark.parametrize("closed", [False, True])
 def test_the_prologue_marks_the_job_and_withdraws_an_old_hand_over(mom: MomPriv, closed: bool) -> None:
     """The job starter, which runs as the user, may see that there is a marker."""
-    mom.handover.parent.mkdir(parents=True)
-    mom.handover.write_text("old")
+    mom.hand_over()
     assert mom.run(mom.ours(PROLOGUE), PROLOGUE, closed=closed, umask=0o077) == 0
     assert mom.marker.read_bytes() == b""
     assert mom.marker.stat().st_mode & 0o777 == 0o644
     assert mom.marker.parent.stat().st_mode & 0o777 == 0o755
-    assert not mom.handover.exists()
+    assert list(mom.handover.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("slot", [PROLOGUE, EPILOGUE, "prologue"])
+def test_a_hand_over_of_an_earlier_version_is_withdrawn(mom: MomPriv, slot: str) -> None:
+    """It was a file, where a directory is now."""
+    mom.handover.parent.mkdir(parents=True)
+    mom.handover.write_text("old")
+    mom.run(mom.ours(slot), slot)
+    assert list(mom.handover.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("slot", [PROLOGUE, "prologue"])
@@ -86,15 +94,15 @@ def test_a_marker_that_cannot_be_made_keeps_the_node_up(mom: MomPriv, obstacle: 
 def test_the_epilogue_forgets_the_job_and_is_not_kept_by_its_net(mom: MomPriv, closed: bool) -> None:
     """The MOM waits for the hook; the net takes minutes, and nobody has to wait for it either."""
     (mom.run_dir.parent / "stay").touch()
-    for path in (mom.marker, mom.handover):
-        path.parent.mkdir(parents=True)
-        path.touch()
+    mom.marker.parent.mkdir(parents=True)
+    mom.marker.touch()
+    mom.hand_over()
     start = time.monotonic()
     done = mom.run(mom.ours(EPILOGUE), EPILOGUE, closed=closed)
     assert time.monotonic() - start < 1.0
     assert (done, mom.said) == (0, "")
     assert not mom.marker.exists()
-    assert not mom.handover.exists()
+    assert list(mom.handover.parent.iterdir()) == []
     pid = net(mom)
     try:
         files = {str(Path(f"/proc/{pid}/fd/{fd}").readlink()) for fd in (0, 1, 2)}

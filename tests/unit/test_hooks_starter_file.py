@@ -110,7 +110,10 @@ def test_either_of_marker_and_hand_over_tells_a_job_with_guests(starter: Starter
     """A sister's prologue may have been killed before it marked; one job's are nothing to another's."""
     (starter.run_dir / "markers" / JOB).unlink()
     (starter.run_dir / "handover").mkdir()
-    (starter.run_dir / folder / "19.head").touch()
+    if folder == "markers":
+        (starter.run_dir / folder / "19.head").touch()
+    else:  # not open to its owner yet
+        (starter.run_dir / folder / "19.head").mkdir(mode=0o700)
     for job, program in (("19.head", starter.python), ("18.head", starter.show), ("", starter.show)):
         done = starter.run([str(starter.show)], {"PBS_JOBID": job})
         assert str(program) in json.loads(done.stdout)["argv"][:3], job

@@ -278,7 +278,8 @@ def withdrawn(stage: Stage) -> None:
     elsewhere = stage.elsewhere()
     elsewhere.mark()
     elsewhere.marker.unlink()
-    elsewhere.handover.touch()
+    elsewhere.handover.mkdir()
+    (elsewhere.handover / "given").touch()
 
 
 class TestSafetyNet:

@@ -32,8 +32,7 @@ class Mom(MomPriv):
 
     def begin(self) -> None:
         """What an earlier attempt left, which had no epilogue."""
-        self.handover.parent.mkdir(parents=True)
-        self.handover.touch()
+        self.hand_over()
 
     def goes_on(self) -> bool:
         """Whether the job starts after its root prologue, by what runs as the owner next."""

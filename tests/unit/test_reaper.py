@@ -30,7 +30,7 @@ from nornir_torque_vm.reap.reaper import Case, Fate, Reaper
 from nornir_torque_vm.reap.sightings import FILE, Sightings
 from nornir_torque_vm.reap.witness import mom_jobs, worker
 from nornir_torque_vm.render.metadata import job_element
-from nornir_torque_vm.runstate.handover import HANDOVERS, MARKERS
+from nornir_torque_vm.runstate.handover import GIVEN, HANDOVERS, MARKERS, UPLOADED
 from nornir_torque_vm.runstate.joblock import LOCKS, job_lock
 from nornir_torque_vm.runstate.jobstate import JOBS, JobState
 from nornir_torque_vm.sitekit import kit_file
@@ -86,9 +86,10 @@ class Node:
         assert not world.run(boot_guest, "guest", probe=lambda _: True).failed
         state = JobState(self.run_dir, job)
         state.save(plan, world.keys)
-        for kind in (MARKERS, HANDOVERS):
-            (self.run_dir / kind).mkdir(exist_ok=True)
-            (self.run_dir / kind / job.id).write_text("")
+        (self.run_dir / MARKERS).mkdir(exist_ok=True)
+        (self.run_dir / MARKERS / job.id).write_text("")
+        (self.run_dir / HANDOVERS / job.id).mkdir(parents=True)
+        (self.run_dir / HANDOVERS / job.id / GIVEN).write_text("")
         if not domains:
             self.restart()
 
@@ -187,6 +188,13 @@ class TestOver:
         """A hook that was killed before it did anything else."""
         (node.run_dir / LOCKS).mkdir(parents=True)
         (node.run_dir / LOCKS / "17.head").write_text('{"pid": 1, "start_time": 1, "attempt": 1}')
+        assert node.reap()["17.head"].fate is Fate.REMOVED
+        assert node.left() == []
+
+    def test_a_copy_for_a_hand_over_that_was_never_made_goes(self, node: Node) -> None:
+        """Of a prologue elsewhere that was killed: a file of root's beside the directories."""
+        (node.run_dir / HANDOVERS).mkdir(parents=True)
+        (node.run_dir / HANDOVERS / f"17.head{UPLOADED}").touch()
         assert node.reap()["17.head"].fate is Fate.REMOVED
         assert node.left() == []
 

@@ -198,7 +198,8 @@ def test_a_hand_over_that_came_too_late_is_withdrawn(site: Site, marked: bool) -
     for folder in ("markers", "handover"):
         Path(site.settings.run_dir, folder).mkdir(parents=True)
     handover = Path(site.settings.run_dir, "handover", JOB)
-    handover.write_text("{}")
+    handover.mkdir()
+    (handover / "given").write_text("{}")
     if marked:
         Path(site.settings.run_dir, "markers", JOB).touch()
     net(site).run()

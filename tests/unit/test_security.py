@@ -136,7 +136,7 @@ def test_a_forged_request_boots_nothing(
     job = hostile_facts(site, home, request_text)
     assert main(site, "prologue", monkeypatch, slots.arguments("prologue", job)) == 0
     assert site.domains() + site.volumes() == []
-    assert json.loads(Path(site.settings.run_dir, "handover", JOB).read_text())["refusal"]["user"]
+    assert json.loads(Path(site.settings.run_dir, "handover", JOB, "given").read_text())["refusal"]["user"]
     assert (home.parent / "victim").read_text() == "precious"
 
 
@@ -278,7 +278,7 @@ def test_keys_lie_only_where_they_must(site: Site) -> None:
     state = JobState.find(site.settings.run_dir, JOB)
     keys = state.keys() if state else None
     assert keys is not None
-    given = Path(site.settings.run_dir, "handover", JOB)
+    given = Path(site.settings.run_dir, "handover", JOB, "given")
     assert given.stat().st_mode & 0o777 == 0o400
     held = json.loads(given.read_text())
     assert (held["user_key"], keys.admin.private in given.read_text()) == (keys.user.private, False)

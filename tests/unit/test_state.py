@@ -19,7 +19,7 @@ from nornir_torque_vm.errors import NoAddress, StateError
 from nornir_torque_vm.identity import job_tag
 from nornir_torque_vm.runstate.handover import HandOver, Refusal, read_handover
 from nornir_torque_vm.runstate.joblock import holder
-from nornir_torque_vm.runstate.jobstate import JobState, refuse_job
+from nornir_torque_vm.runstate.jobstate import JobState, given, refuse_job, withdraw
 
 JOB = "17[3].head"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
@@ -77,7 +77,8 @@ def test_everything_is_roots_and_nobody_else_can_read_it(tmp_path: Path) -> None
         f"run/jobs/{tag}/keys.json": 0o600,
         f"run/jobs/{tag}/addresses.json": 0o600,
         "run/handover": 0o711,
-        f"run/handover/{JOB}": 0o400,
+        f"run/handover/{JOB}": 0o711,
+        f"run/handover/{JOB}/given": 0o400,
     }
 
 
@@ -97,7 +98,7 @@ def test_the_hand_over_is_the_owners_and_only_the_owner_can_read_it() -> None:
         run = Path(name) / "run"
         started(run, dataclasses.replace(jobs.job(), owner=owner))
         mark(run)
-        file = run / "handover" / JOB
+        file = run / "handover" / JOB / "given"
         assert (file.stat().st_uid, file.stat().st_gid) == (2001, 2002)
 
         def as_uid(uid: int, *command: str | Path) -> int:
@@ -110,6 +111,8 @@ def test_the_hand_over_is_the_owners_and_only_the_owner_can_read_it() -> None:
         for uid in (2001, 2002):
             assert as_uid(uid, "test", "-e", run / "markers" / JOB) == 0
             assert as_uid(uid, "ls", run / "handover") != 0
+            assert as_uid(uid, "ls", run / "handover" / JOB) != 0
+            assert as_uid(uid, "rm", "-f", file) != 0
             assert as_uid(uid, "ls", run / "jobs") != 0
 
 
@@ -202,10 +205,38 @@ def test_removing_an_old_attempt_leaves_the_new_one(tmp_path: Path) -> None:
 def test_a_damaged_hand_over_is_removed_by_any_attempt(tmp_path: Path) -> None:
     """It opens nothing."""
     state = started(tmp_path)
-    (tmp_path / "handover" / JOB).unlink()
-    (tmp_path / "handover" / JOB).write_text("{")
+    (tmp_path / "handover" / JOB / "given").unlink()
+    (tmp_path / "handover" / JOB / "given").write_text("{")
     state.remove()
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("end", ["forget", "withdraw", "save"])
+def test_whatever_is_left_of_a_hand_over_goes(tmp_path: Path, end: str) -> None:
+    """A directory without a file, root's copy for libvirt; an earlier version's file; no link is followed."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "given").touch()
+    folder = tmp_path / "run/handover"
+    state = JobState(tmp_path / "run", jobs.job())
+    for kind in ("directory", "file", "link"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{JOB}+given").touch()
+        if kind == "directory":
+            (folder / JOB).mkdir(mode=0o700)
+        elif kind == "file":
+            (folder / JOB).touch()
+        else:
+            (folder / JOB).symlink_to(victim)
+        assert given(tmp_path / "run", JOB) is None
+        if end == "forget":
+            JobState.forget(tmp_path / "run", JOB)
+        elif end == "withdraw":
+            withdraw(tmp_path / "run", JOB)
+        else:
+            state.save(jobs.plan(), jobs.keys(jobs.plan()))
+        assert list(folder.iterdir()) == [], kind
+    assert (victim / "given").exists()
 
 
 def test_forgetting_a_job_leaves_nothing(tmp_path: Path) -> None:
@@ -218,7 +249,7 @@ def test_forgetting_a_job_leaves_nothing(tmp_path: Path) -> None:
     for _ in range(2):
         JobState.forget(tmp_path, JOB)
         assert files(tmp_path) == [
-            "handover/18.head",
+            "handover/18.head/given",
             *(f"jobs/{other.tag}/{name}.json" for name in ("addresses", "keys", "plan")),
             "markers/18.head",
         ]
@@ -262,9 +293,9 @@ def test_the_hand_over_appears_whole_and_with_its_owner(
     real = os.rename
 
     def watched(source: str, target: str, **fds: int) -> None:
-        if target == JOB:
+        if target == "given":
             seen.append(os.stat(source, dir_fd=fds["src_dir_fd"]).st_mode & 0o777)
-            assert not (tmp_path / "handover" / JOB).exists()
+            assert not (tmp_path / "handover" / JOB / "given").exists()
         real(source, target, **fds)
 
     monkeypatch.setattr(os, "rename", watched)

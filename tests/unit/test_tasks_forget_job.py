@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -27,7 +28,7 @@ class Removed:
 
     def remove(self, name: str) -> bool:
         self.seen.append((self.place[1], self.place[2], name))
-        return self.place[1].endswith("markers")
+        return True
 
 
 @pytest.fixture
@@ -37,15 +38,24 @@ def world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(tmp_path, make_plan(1, 1))
 
 
-def test_both_files_go_the_marker_last(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task of the job would be refused until the end; each directory has a pool of its own."""
+@pytest.mark.parametrize("withdrawn", [True, False])
+def test_both_go_the_marker_last(world: World, monkeypatch: pytest.MonkeyPatch, withdrawn: bool) -> None:
+    """A task of the job would be refused until the end; a hand-over that only its node can remove stays."""
     monkeypatch.setattr(MODULE, "uri_of", lambda _host: "qemu:///system")
+
+    def withdraw(job_id: str) -> bool:
+        Removed.seen.append(("hand-over", "", job_id))
+        return withdrawn
+
+    monkeypatch.setattr(
+        MODULE, "sealed", lambda _task, job_id: SimpleNamespace(withdraw=lambda: withdraw(job_id))
+    )
     inventory = node_inventory(world.plan.nodes, world.settings, here="elsewhere")
     results = world.nornir(inventory=inventory).run(forget_job, job_id="17[3].head")
     assert results["node1"].changed
     run_dir = world.settings.run_dir
     assert Removed.seen == [
-        (f"{run_dir}/handover", "torque-vm-handover", "17[3].head"),
+        ("hand-over", "", "17[3].head"),
         (f"{run_dir}/markers", "torque-vm-markers", "17[3].head"),
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -22,6 +23,7 @@ class Written:
 
     there: ClassVar[list[str]] = []
     seen: ClassVar[list[tuple[str, str, str, bytes]]] = []
+    closed: ClassVar[list[str]] = []
 
     def __init__(self, _conn: Any, directory: str, *, node: str, kind: Kind) -> None:
         self.place = (directory, kind.pool)
@@ -33,9 +35,16 @@ class Written:
         self.seen.append((*self.place, name, data))
 
 
+def closing(_task: Any, job_id: str) -> Any:
+    """A hand-over that writes down whose is closed, and after how many markers."""
+    return SimpleNamespace(close=lambda: Written.closed.append(f"{job_id} {len(Written.seen)}"))
+
+
 @pytest.fixture
 def world(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(MODULE, "VolumeStorage", Written)
+    monkeypatch.setattr(MODULE, "sealed", closing)
+    monkeypatch.setattr(Written, "closed", [])
     monkeypatch.setattr(Written, "seen", [])
     monkeypatch.setattr(Written, "there", ["17[3].head2"])  # another server's job
     return World(tmp_path, make_plan(1, 1))
@@ -60,6 +69,18 @@ def test_a_marker_that_is_there_stays(world: World, monkeypatch: pytest.MonkeyPa
     assert not results["node1"].failed
     assert not results["node1"].changed
     assert Written.seen == []
+
+
+@pytest.mark.parametrize("here", ["node1", "elsewhere"])
+def test_a_pool_that_a_killed_hand_over_left_is_closed_first(
+    world: World, monkeypatch: pytest.MonkeyPatch, here: str
+) -> None:
+    """Here too: what is handed over here would lie in it, where its owner can write it."""
+    monkeypatch.setattr(MODULE, "uri_of", lambda _host: "qemu:///system")
+    inventory = node_inventory(world.plan.nodes, world.settings, here=here)
+    results = world.nornir(inventory=inventory).run(mark_job, job_id="17[3].head")
+    assert results["node1"].changed == (here == "elsewhere")
+    assert Written.closed == ["17[3].head 0"]
 
 
 @pytest.mark.parametrize("here", ["node1", "elsewhere"])
