@@ -112,7 +112,7 @@ def node_facts(
     :param guests_memory: bytes each guest of ours there may use.
     :param guests_ramdisk: bytes that their disks in memory may take together beside that.
     :param guests_shared: bytes that those of a job share beside that.
-    :param ramdisk: size of the file system for such disks.
+    :param ramdisk: size of the file system for such disks, and for what is shared.
     :param copy: path of the node's own copy of the image.
     :param held: what guests there, ours and others, hold for themselves.
     """
@@ -134,7 +134,7 @@ def node_facts(
         emulators=capabilities.emulators,
         guests=len(promised),
         guests_memory=taken,
-        guests_ramdisk=guests_ramdisk,
+        guests_ramdisk=guests_ramdisk + guests_shared,
         ramdisk=ramdisk,
         copy=copy,
         hypervisor=hypervisor,

@@ -122,9 +122,9 @@ class NodeFacts:
     guests_memory: int = 0
     """Memory those guests may use, with their disks in memory and what those of a job share."""
     guests_ramdisk: int = 0
-    """The part of it that is for those disks."""
+    """The part of it that is for those disks, and for what is shared."""
     ramdisk: int = 0
-    """Size of the file system for such disks; 0: there is none."""
+    """Size of the file system for these; 0: there is none."""
     copy: str = ""
     """Path of the node's own copy of the image it was asked about; empty: it has none."""
     hypervisor: str = ""

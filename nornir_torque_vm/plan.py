@@ -81,7 +81,7 @@ def make_plan(
     :raises BusyError: there would be room if there were no guests of other jobs.
     :raises InventoryError: no node, or one on which the site has switched VM jobs off.
     :raises SettingsError: the settings keep all of a node for its own system, or contradict it.
-    :raises StorageError: a node has no place for disks in memory.
+    :raises StorageError: a node has no place for disks in memory, or for what its guests share.
     :raises TorqueVMError: what :func:`~nornir_torque_vm.userfiles.files_for` raises.
 
     When several nodes object, what no other attempt can mend comes first: the user's mistakes on
@@ -99,9 +99,11 @@ def make_plan(
         check_arch(fact, shape, per_node, settings)
     for fact in known:
         check_size(fact, shape, per_node, settings, _shared(fact.node, parts))
-    for check in (check_domain_type, check_machine, check_ramdisk):
+    for check in (check_domain_type, check_machine):
         for fact in known:
             check(fact, shape, per_node, settings)
+    for fact in known:
+        check_ramdisk(fact, shape, per_node, settings, _shared(fact.node, parts))
     _judge(parts, known, per_node, settings)
     for fact in known:
         check_room(fact, shape, per_node, settings, _shared(fact.node, parts))

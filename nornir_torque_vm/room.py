@@ -36,14 +36,25 @@ def check_size(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings,
         )
 
 
-def check_ramdisk(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings) -> None:
-    """Refuse disks in memory for which the node has no file system, or none that is large enough."""
-    if not shape.ramdisk:
+def check_ramdisk(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings, shared: int) -> None:
+    """Refuse disks in memory and shared memory for which the node has no file system, or too small a one.
+
+    :param shared: as for :func:`check_size`.
+    """
+    if not (shape.ramdisk or shared):
         return
     if not fact.ramdisk:
+        what = "disks in memory" if shape.ramdisk else "shared memory"
         raise StorageError(
-            f"there is no directory {settings.ramdisk_dir} for disks in memory",
+            f"there is no directory {settings.ramdisk_dir} for {what}",
             hint="mount a tmpfs there, or correct ramdisk_dir",
+            node=fact.node,
+        )
+    if shared > fact.ramdisk:
+        raise StorageError(
+            f"{format_size(shared)} of shared memory is more than {settings.ramdisk_dir} has, "
+            f"{_mib(fact.ramdisk)}",
+            hint="mount it with a larger size=, or lower unclot_shmem",
             node=fact.node,
         )
     if shape.ramdisk > fact.ramdisk:
@@ -52,10 +63,10 @@ def check_ramdisk(fact: NodeFacts, shape: Shape, per_node: int, settings: Settin
             hint="mount a larger tmpfs there, or lower ramdisk_mb",
             node=fact.node,
         )
-    if per_node * shape.ramdisk > fact.ramdisk:
+    if per_node * shape.ramdisk + shared > fact.ramdisk:
         raise RequestError(
-            f"{per_node} disks of {format_size(shape.ramdisk)} are more than the {_mib(fact.ramdisk)} "
-            "for disks in memory here",
+            f"{per_node} disks of {format_size(shape.ramdisk)}{_with(shared)} are more than the "
+            f"{_mib(fact.ramdisk)} for disks in memory here",
             hint="ask for fewer guests with vms_per_node=, or for fs_type=sharedfs",
             node=fact.node,
         )
@@ -81,10 +92,11 @@ def check_room(fact: NodeFacts, shape: Shape, per_node: int, settings: Settings,
             node=fact.node,
         )
     free = fact.ramdisk - fact.guests_ramdisk
-    if per_node * shape.ramdisk > free:
+    if per_node * shape.ramdisk + shared > free:
+        disks = f"a disk of {format_size(shape.ramdisk)} in memory{_for_each(per_node)}{_with(shared)}"
+        what = disks if shape.ramdisk else f"{format_size(shared)} of shared memory"
         raise BusyError(
-            f"a disk of {format_size(shape.ramdisk)} in memory{_for_each(per_node)} is more than the "
-            f"{_mib(max(0, free))} other guests' disks have left",
+            f"{what} is more than the {_mib(max(0, free))} other guests have left of {settings.ramdisk_dir}",
             hint="try again when other jobs have ended",
             node=fact.node,
         )
@@ -97,8 +109,11 @@ def _usable_memory(fact: NodeFacts, settings: Settings) -> int:
 
 def _needed(shape: Shape, per_node: int, shared: int) -> str:
     disk = f" and a disk of {format_size(shape.ramdisk)} in memory" if shape.ramdisk else ""
-    beside = f" with {format_size(shared)} of shared memory" if shared else ""
-    return f"ram={format_size(shape.ram)}{disk}{_for_each(per_node)}{beside}"
+    return f"ram={format_size(shape.ram)}{disk}{_for_each(per_node)}{_with(shared)}"
+
+
+def _with(shared: int) -> str:
+    return f" with {format_size(shared)} of shared memory" if shared else ""
 
 
 def _for_each(per_node: int) -> str:

@@ -80,7 +80,8 @@ class Component:
     kept: Callable[[Request, Settings], Kept] = _nothing
     """Processors that the guests of a job that has it leave to it. Pure."""
     shared: Callable[[Request, Settings, Image], int] = _no_memory
-    """Bytes of each node's memory that the guests of a job that has it share, beside their own. Pure."""
+    """Bytes of each node's memory that the guests of a job that has it share, beside their own: in a file on
+    the node's file system in memory, ``ramdisk_dir``. Pure."""
     adjust: Callable[[Plan, Request, Settings], Plan] = _unchanged
     """Changes the plan of a job that has it, such as its guests' ``extras``. Pure."""
     look: Callable[[Any, Settings], object] | None = None

@@ -33,7 +33,7 @@ from nornir_torque_vm.identity import job_tag
 from nornir_torque_vm.inventory.hostdata import node_of, plan_of, settings_of
 from nornir_torque_vm.model import Guest, Image, Node, Plan
 from nornir_torque_vm.request import Request
-from nornir_torque_vm.sizes import format_size, power_of_two
+from nornir_torque_vm.sizes import power_of_two
 from nornir_torque_vm.storage import RAMDISK
 from nornir_torque_vm.tasks.common import connection, folder_of, ramdisk_of
 from nornir_torque_vm.tasks.selection import is_of_job
@@ -103,19 +103,11 @@ def folder_name(plan: Plan, node: str) -> str:
 def make_shared_memory(task: Task) -> Result:
     """Nornir task: make the file, empty and as large as it will be; it takes memory as guests write to it.
 
-    :raises StorageError: the node's file system in memory is smaller than that, or there is none.
+    :raises StorageError: the node has no file system in memory, or the folder is there already.
     """
     plan, node = plan_of(task.host), node_of(task.host)
     memory = _planned(plan.on(node)[0])
     folder = folder_of(task, memory.name, RAMDISK)
-    room = folder.capacity()
-    if 0 < room < memory.size:
-        directory = settings_of(task.host).ramdisk_dir
-        raise StorageError(
-            f"{format_size(memory.size)} of shared memory is more than {directory} has, {room >> 20}M",
-            hint="mount it with a larger size=, or lower unclot_shmem",
-            node=node,
-        )
     current.get().check()
     user = user_of(plan, lambda: _usual_user(task))
     if not folder.dispose():  # else libvirt would look at what guests have written

@@ -52,7 +52,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 JOB = Job("17.head", "head", Owner("alice", 2001, 2001, "users", "/home/alice"), nonce="0badcafe")
 ROOM = NodeFacts(
     "n1", cpus=16, memory=64 * GIB, memory_free=0, domain_types={"x86_64": ("qemu", "kvm")},
-    topology=Machine(cells=2, cores=4, threads=2, numbering="far").topology(),
+    ramdisk=8 * GIB, topology=Machine(cells=2, cores=4, threads=2, numbering="far").topology(),
 )  # fmt: skip
 """Sixteen processors; those of core n are n and n + 8."""
 

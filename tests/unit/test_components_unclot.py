@@ -25,10 +25,11 @@ from nornir_torque_vm.engine import Engine
 from nornir_torque_vm.errors import HypervisorError, RequestError, SettingsError, StorageError
 from nornir_torque_vm.found import read_domain
 from nornir_torque_vm.identity import job_tag
-from nornir_torque_vm.inventory.build import node_inventory
+from nornir_torque_vm.inventory.build import build_inventory, node_inventory
 from nornir_torque_vm.model import Distro, Image, Node, UserFiles
 from nornir_torque_vm.reap.reaper import Fate, Reaper
 from nornir_torque_vm.render.domain import domain_xml
+from nornir_torque_vm.report import Report
 from nornir_torque_vm.storage import RAMDISK
 from nornir_torque_vm.storage.folder import LocalFolder
 from nornir_torque_vm.tasks import destroy
@@ -204,10 +205,10 @@ def test_memory_that_the_node_has_not_is_refused_before_the_boot(
 ) -> None:
     """With both sizes; nothing is left."""
     monkeypatch.setattr("nornir_torque_vm.storage.local.LocalStorage.capacity", lambda _: MIB)
-    report = site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=2M"))
-    (sentence,) = report.sentences()
-    assert sentence == (
-        f"node[1-2], unclot-start: 2M of shared memory is more than {site.settings.ramdisk_dir} has, 1M; "
+    with pytest.raises(StorageError) as error:
+        site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=2M"))
+    assert str(error.value) == (
+        f"node node1: 2M of shared memory is more than {site.settings.ramdisk_dir} has, 1M; "
         "mount it with a larger size=, or lower unclot_shmem"
     )
     assert left(site) == []
@@ -311,23 +312,27 @@ def test_it_is_taken_from_libvirt_when_the_guests_are_ready(
     assert {number for _, number in closed} == {4}
 
 
-@pytest.mark.parametrize("mended", [False, True])
-def test_a_node_where_it_is_not_mounted_has_none(site: Site, mended: bool) -> None:
+def test_a_node_where_it_is_not_mounted_has_none(site: Site) -> None:
     """The job fails before the boot, and nothing is made on the node's disk."""
     memory = Path(site.settings.ramdisk_dir)
     memory.rmdir()
-    if mended:
-        memory.mkdir()
-    report = site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=1M"))
-    if not mended:
-        (sentence,) = report.sentences()
-        assert sentence == (
-            f"node[1-2], unclot-start: there is no directory {memory}; create it, or correct ramdisk_dir"
-        )
-        assert (site.domains(), memory.exists()) == ([], False)
-    assert report.ok is mended
+    with pytest.raises(StorageError, match=f"node node1: there is no directory {memory} for shared memory"):
+        site.prologue(site.call("ram=64M:unclot=true:unclot_shmem=1M"))
+    assert (site.domains(), memory.exists()) == ([], False)
     assert site.epilogue().ok
     assert left(site) == []
+
+
+def test_nor_one_where_it_is_gone_since_the_plan(site: Site) -> None:
+    """It is looked for once more."""
+    (site.folder / "n1.xml").write_text("<node/>")
+    memory = Path(site.settings.ramdisk_dir)
+    memory.rmdir()
+    plan = plan_on(slots(0), settings=SITE, unclot=True)
+    engine, inventory = Engine(site.settings, Deadline.after(20)), build_inventory(plan, site.settings)
+    report = Report.from_results(engine.run(inventory, unclot.make_shared_memory, role="node"))
+    assert report.sentences() == (f"n1: there is no directory {memory}; create it, or correct ramdisk_dir",)
+    assert not memory.exists()
 
 
 def test_of_memory_that_cannot_be_made_nothing_is_left(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

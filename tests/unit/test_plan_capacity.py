@@ -230,17 +230,19 @@ SHARING = dataclasses.replace(
     unclot_shmem_default=GiB,
     ramdisk_dir="/memory",
 )
+LARGE = fact(ramdisk=16 * GiB)
+"""A node on which only its memory is scarce."""
 
 
 def test_shared_memory_counts_once_for_all_guests_of_a_node() -> None:
     """15 GiB hold two guests of 7 GiB and the 1 GiB that they share, and no MiB more."""
-    assert plan_on(fact(), settings=SHARING, unclot=True, ram=7 * GiB, vms_per_node=2)
+    assert plan_on(LARGE, settings=SHARING, unclot=True, ram=7 * GiB, vms_per_node=2)
     asked = {"unclot": True, "ram": 7 * GiB + MiB, "vms_per_node": 2}
-    assert refused(RequestError, fact(), settings=SHARING, **asked) == (
+    assert refused(RequestError, LARGE, settings=SHARING, **asked) == (
         "node n1: ram=7169M for 2 guests with 1G of shared memory is more than the 15360M guests may use "
         "here; ask for less with ram=, vms_per_node= or unclot_shmem="
     )
-    busy = fact(guests=1, guests_memory=10 * GiB)
+    busy = dataclasses.replace(LARGE, guests=1, guests_memory=10 * GiB)
     assert plan_on(busy, settings=SHARING, unclot=True, ram=4 * GiB)
     assert refused(BusyError, busy, settings=SHARING, unclot=True, ram=4 * GiB + MiB) == (
         "node n1: ram=4097M with 1G of shared memory is more than the 5120M other guests have left; "
@@ -250,19 +252,19 @@ def test_shared_memory_counts_once_for_all_guests_of_a_node() -> None:
 
 def test_shared_memory_counts_as_large_as_it_is_made() -> None:
     """A power of two; 8 GiB in place of the 5 that were asked for."""
-    assert plan_on(fact(), settings=SHARING, unclot=True, unclot_shmem=5 * GiB, ram=7 * GiB)
+    assert plan_on(LARGE, settings=SHARING, unclot=True, unclot_shmem=5 * GiB, ram=7 * GiB)
     with pytest.raises(RequestError, match=r"with 8G of shared memory is more"):
-        plan_on(fact(), settings=SHARING, unclot=True, unclot_shmem=5 * GiB, ram=7 * GiB + MiB)
+        plan_on(LARGE, settings=SHARING, unclot=True, unclot_shmem=5 * GiB, ram=7 * GiB + MiB)
 
 
 def test_jobs_without_shared_memory_have_all_for_their_guests() -> None:
     """Those that do not ask for it, and those whose guests cannot use what others get by default."""
-    assert plan_on(fact(), settings=SHARING, ram=15 * GiB)
+    assert plan_on(LARGE, settings=SHARING, ram=15 * GiB)
     usual = dataclasses.replace(SHARING, unclot_default=True)
-    assert plan_on(fact(), settings=usual, unclot=False, ram=15 * GiB)
+    assert plan_on(LARGE, settings=usual, unclot=False, ram=15 * GiB)
     with pytest.raises(RequestError, match="shared memory"):
-        plan_on(fact(), settings=usual, ram=15 * GiB)
-    assert plan_on(fact(), settings=dataclasses.replace(usual, unclot_distros=(Distro.OSV,)), ram=15 * GiB)
+        plan_on(LARGE, settings=usual, ram=15 * GiB)
+    assert plan_on(LARGE, settings=dataclasses.replace(usual, unclot_distros=(Distro.OSV,)), ram=15 * GiB)
 
 
 @pytest.mark.proves("filesystem_type_default")
@@ -303,9 +305,36 @@ def test_the_file_system_for_disks_in_memory_has_to_hold_them() -> None:
     busy = fact(ramdisk=3 * GiB, guests=2, guests_memory=4 * GiB, guests_ramdisk=2 * GiB)
     assert plan_on(busy, settings=IN_MEMORY)
     assert refused(BusyError, busy, settings=IN_MEMORY, vms_per_node=2) == (
-        "node n1: a disk of 1G in memory for 2 guests is more than the 1024M other guests' disks have left; "
+        "node n1: a disk of 1G in memory for 2 guests is more than the 1024M other guests have left of "
+        "/memory; try again when other jobs have ended"
+    )
+
+
+def test_what_guests_share_counts_with_the_disks_in_memory_beside_it() -> None:
+    """A full file system is an error within a disk's own limit, and the end of who writes what is shared."""
+    site = dataclasses.replace(SHARING, filesystem_type_default="ramdisk", ramdisk_mb=1024)
+    small = fact(ramdisk=3 * GiB)
+    asked: dict[str, Any] = {"settings": site, "unclot": True}
+    assert plan_on(small, vms_per_node=2, **asked)
+    assert refused(RequestError, small, vms_per_node=3, **asked) == (
+        "node n1: 3 disks of 1G with 1G of shared memory are more than the 3072M for disks in memory here; "
+        "ask for fewer guests with vms_per_node=, or for fs_type=sharedfs"
+    )
+    assert refused(StorageError, small, unclot_shmem=4 * GiB, **asked) == (
+        "node n1: 4G of shared memory is more than /memory has, 3072M; "
+        "mount it with a larger size=, or lower unclot_shmem"
+    )
+    assert refused(StorageError, fact(), fs_type="sharedfs", **asked) == (
+        "node n1: there is no directory /memory for shared memory; "
+        "mount a tmpfs there, or correct ramdisk_dir"
+    )
+    busy = fact(ramdisk=3 * GiB, guests=2, guests_memory=4 * GiB, guests_ramdisk=2 * GiB)
+    assert plan_on(busy, fs_type="sharedfs", **asked)
+    assert refused(BusyError, busy, fs_type="sharedfs", unclot_shmem=2 * GiB, **asked) == (
+        "node n1: 2G of shared memory is more than the 1024M other guests have left of /memory; "
         "try again when other jobs have ended"
     )
+    assert "with 1G of shared memory is more than the 1024M" in refused(BusyError, busy, **asked)
 
 
 def test_guests_are_on_their_nodes_copy_of_the_image_where_it_has_one() -> None:
