@@ -13,6 +13,7 @@ from nornir_torque_vm.catalogue import read_catalogue
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.doctor.model import Here, Line, fail, ok, text_of, warn
 from nornir_torque_vm.imagecache.cache import ImageCache
+from nornir_torque_vm.sizes import power_of_two
 from nornir_torque_vm.trust import exposure
 
 MIB = 1 << 20
@@ -49,7 +50,7 @@ def mount_of(path: str, table: str) -> Mount:
 
 
 def ramdisk(here: Here) -> Iterator[Line]:
-    """Whether disks in memory are in memory, within a limit, and out of others' reach."""
+    """Whether disks in memory, and what guests share, are there, within a limit, and out of others' reach."""
     settings = here.settings
     path = settings.ramdisk_dir
     if not path:
@@ -82,6 +83,11 @@ def judge_ramdisk(settings: Settings, mount: Mount, mode: int, size: int, memory
     if size < least:
         text = f"{path} has {size // MIB}M, less than one disk of ramdisk_mb, {settings.ramdisk_mb}"
         return fail(name, text, f"mount -o remount,size={settings.ramdisk_mb}m {path}, or lower ramdisk_mb")
+    shared = power_of_two(settings.unclot_shmem_default) if settings.unclot_enabled else 0
+    if size < shared:
+        text = f"{path} has {size // MIB}M, less than what a job's guests share, {shared // MIB}M"
+        cure = f"mount -o remount,size={shared // MIB}m {path}, or lower unclot_shmem_default"
+        return fail(name, text, cure)
     if not mode & stat.S_IXOTH:
         return fail(name, f"emulators cannot pass through {path}", f"chmod 711 {path}")
     if size > usable:

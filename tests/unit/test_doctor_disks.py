@@ -60,6 +60,17 @@ def test_a_directory_for_disks_in_memory(mount: Mount, mode: int, size: int, mar
     assert bool(line.cure) is (mark is not Mark.OK)
 
 
+@pytest.mark.parametrize(("enabled", "mark"), [(False, Mark.OK), (True, Mark.FAIL)])
+def test_a_directory_that_is_too_small_for_what_guests_share(enabled: bool, mark: Mark) -> None:
+    """Where they share anything: by default twice what is there."""
+    site = dataclasses.replace(SITE, unclot_enabled=enabled, unclot_shmem_default=3 << 30)
+    line = judge_ramdisk(site, GOOD, 0o711, 2048 * MIB, 8192 * MIB)
+    assert line.mark is mark
+    if enabled:
+        assert line.text == "/ram has 2048M, less than what a job's guests share, 4096M"
+        assert line.cure == "mount -o remount,size=4096m /ram, or lower unclot_shmem_default"
+
+
 def test_no_directory_is_no_mistake_unless_disks_are_to_be_there(tmp_path: Path) -> None:
     """By default nothing is said."""
     assert list(ramdisk(Here(Settings(), "node1"))) == []
