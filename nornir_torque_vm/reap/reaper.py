@@ -12,8 +12,10 @@ import enum
 import os
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from nornir.core.inventory import Inventory
+from nornir.core.task import Result, Task
 
 from nornir_torque_vm.config.settings import Settings
 from nornir_torque_vm.deadline import Deadline
@@ -34,6 +36,7 @@ from nornir_torque_vm.reap.leftovers import (
     of_components,
     unfinished,
 )
+from nornir_torque_vm.reap.pools import close_pools
 from nornir_torque_vm.reap.qstat import NoAnswer, Qstat
 from nornir_torque_vm.reap.sightings import Sightings
 from nornir_torque_vm.reap.witness import mom_jobs, worker
@@ -129,6 +132,7 @@ class Reaper:
             if not self.dry:
                 sightings.keep(over)
                 self.clear(parts, began)
+                self.asked(close_pools)
             records = self.prune()
         except TorqueVMError as error:  # what was removed has to be told all the same
             troubles.append(error)
@@ -160,12 +164,16 @@ class Reaper:
 
     def look(self, slug: str = "") -> tuple[Leftovers, ...]:
         """Everything there is here, of all jobs or of one number."""
-        outcome = self.engine.run(self.inventory(), find_on_node)[self.node.name]
-        error = outcome[0].exception
-        if error is not None:
-            raise error
-        found = by_job([*outcome[0].result, *self.of_components(), *find_in_run_dir(self.settings.run_dir)])
+        there = self.asked(find_on_node)
+        found = by_job([*there, *self.of_components(), *find_in_run_dir(self.settings.run_dir)])
         return tuple(left for left in found if slug in {"", left.slug})
+
+    def asked(self, task: Callable[[Task], Result]) -> Any:
+        """What a task on this node returns, or raises."""
+        outcome = self.engine.run(self.inventory(), task)[self.node.name][0]
+        if outcome.exception is not None:
+            raise outcome.exception
+        return outcome.result
 
     def of_components(self) -> tuple[Found, ...]:
         """What the site's components have here; one that does not say is a trouble, and no hindrance."""
