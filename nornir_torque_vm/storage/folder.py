@@ -108,11 +108,9 @@ class FolderVolumes(VolumeStorage):
         """See :class:`~nornir_torque_vm.storage.FolderStorage`."""
         for kind in (self._filling.kind, self.kind):
             self._on(kind, _empty)
-        if self._here:
-            with self._root() as around:
-                if around is not None:
-                    around.remove_dir(self._name)
-            return True
+        with self._root() as around:
+            if around is not None and around.remove_dir(self._name):
+                return True
         try:
             self._around.remove(self._name)
         except HypervisorError as error:

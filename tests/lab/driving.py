@@ -29,7 +29,7 @@ SMALL = "vcpus=1,ram=192M"
 """The least a micro guest is happy with."""
 GUEST = re.compile(r"tvm-[0-9-]+-a[0-9]+-r[0-9]+-[0-9a-f]{8}")
 """Name of a domain, and of its folder."""
-FOLDERS_GONE = 5.0
+FOLDERS_GONE = 10.0
 """Seconds after which a folder without its guest counts as left."""
 
 
@@ -98,11 +98,19 @@ def leftovers(lab: Lab) -> dict[str, list[str]]:
     """
     for _ in Deadline.after(FOLDERS_GONE).backoff(0.5):
         found = remaining(lab)
-        if not any(
-            GUEST.fullmatch(name) and names.count(name) == 1 for names in found.values() for name in names
-        ):
+        alone = (name for names in found.values() for name in names if names.count(name) == 1)
+        if not any(map(GUEST.fullmatch, alone)) or not any(map(has_net, map(lab.root, lab.node_names))):
             break
     return remaining(lab)
+
+
+def has_net(root: Path) -> bool:
+    """Whether a process that an epilogue.parallel has left behind is at work on a node."""
+    for path in (root / "proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if b"nornir_torque_vm.hooks.safetynet" in path.read_bytes():
+                return True
+    return False
 
 
 def remaining(lab: Lab) -> dict[str, list[str]]:
