@@ -177,10 +177,18 @@ def on_panic(
 
 def begins(phase: str, where: str) -> Callable[[dict[str, object]], bool]:
     """The beginning of a phase, on a node or of a guest (a regular expression)."""
+    return _is({"host_start", "step_start"}, phase, where)
 
+
+def ends(phase: str, where: str) -> Callable[[dict[str, object]], bool]:
+    """The end of a phase; the rest as of :func:`begins`."""
+    return _is({"host_end", "step_end"}, phase, where)
+
+
+def _is(kinds: Container[str], phase: str, where: str) -> Callable[[dict[str, object]], bool]:
     def wanted(event: dict[str, object]) -> bool:
-        starts = event["event"] in {"host_start", "step_start"}
-        return starts and event["phase"] == phase and bool(re.fullmatch(where, str(event["host"])))
+        kind, host = str(event["event"]), str(event["host"])
+        return kind in kinds and event["phase"] == phase and bool(re.fullmatch(where, host))
 
     return wanted
 

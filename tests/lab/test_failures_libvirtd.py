@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from driving import Job, command, history, settings
-from failing import BUSY_MACHINE, STARTUP, Bystander, begins, libvirtd, on_verdict, reap, watch
+from failing import BUSY_MACHINE, STARTUP, Bystander, begins, ends, libvirtd, on_verdict, reap, watch
 
 from nornir_torque_vm.exitcodes import RunExit
 from nornir_torque_vm.lab import Lab
@@ -19,7 +19,7 @@ SISTERS = r"j\d+-r1"
 """The job's guest on the second node."""
 MARGIN = 6.0
 HOOKS = {"timeout": BUSY_MACHINE, "teardown_margin": MARGIN, "requeue_pause": 0}
-PHASES = ("survey", "image", "start", "address", "health", "roster", "hand-over")
+PHASES = ("survey", "image", "start", "address", "health", "roster", "close")
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +45,18 @@ def test_a_sisters_libvirtd_that_dies_in_a_phase_requeues_the_job(
 ) -> None:
     """One sentence with node and phase; the other node's results are kept; after one reap nothing is left."""
     job = Job(lab, "echo never", nodes=2)
-    where = "node2" if phase in {"survey", "hand-over"} else SISTERS
+    where = "node2" if phase == "survey" else SISTERS
     with settings(lab, HOOKS, "node1"), libvirtd(lab, "node2") as daemon:
-        if phase == "hand-over":  # over in a moment; the roster before it needs no libvirtd
+        if phase == "close":  # over in a moment, and without events; the roster before it needs no libvirtd
             watch(job, begins("roster", SISTERS), daemon.freeze)
-        watching = watch(job, begins(phase, where), daemon.kill)
+        event = ends("roster", SISTERS) if phase == "close" else begins(phase, where)
+        watching = watch(job, event, daemon.kill)
         ended = job.run()
     assert watching.at
     assert (ended.outcome.fate, ended.exit_code) == ("requeue", RunExit.SITE)
     sentence = ended.verdict["sentence"]
     # what has to do with libvirt next fails: the guest itself goes on, so up to the hand-over nothing may
-    noticed = (*PHASES[PHASES.index(phase) :], "close")
+    noticed = PHASES[PHASES.index(phase) :]
     assert any(
         sentence.startswith((f"node2, {word}: ", f"{job.guest(1)} on node2, {word}: ")) for word in noticed
     )

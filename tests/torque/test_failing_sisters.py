@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.torque, pytest.mark.timeout(900), pytest.mark.usefixtu
 
 SISTERS = r"j\d+-r1"
 """The job's guest on the second node."""
-PHASES = ("image", "start", "address", "health", "roster", "hand-over")
-"""Of a guest's start. The last two are over in a moment, and are tried without a TORQUE."""
+PHASES = ("image", "start", "address", "health", "roster", "close", "hand-over")
+"""Of a guest's start. The last three are over in a moment, and are tried without a TORQUE."""
 
 
 def blamed(job: WatchedJob, phase: str, line: str) -> bool:
