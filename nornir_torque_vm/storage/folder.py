@@ -12,8 +12,7 @@ Facts this is built on (libvirt 9.0: ``src/storage/storage_util.c``, ``virStorag
 
 So the pool of a folder is started when nothing but root's is in it, and never refreshed: uploads go through
 one of another name, which is ended before. When the job's guests run the pool is ended, and never started
-again: the node removes the files itself. What is not covered: a libvirtd that is started anew in the seconds
-between.
+again: the node removes the files itself. What is not covered: a libvirtd that is started anew in between.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ T = TypeVar("T")
 
 
 class FolderVolumes(VolumeStorage):
-    """A :class:`~nornir_torque_vm.storage.FolderStorage` behind a libvirt connection. Thread-safe.
+    """A :class:`~nornir_torque_vm.storage.FolderStorage` behind a libvirt connection, for one thread.
 
     :param around: the directory that it is in.
     :param name: the folder's.
