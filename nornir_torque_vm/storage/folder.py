@@ -33,6 +33,9 @@ from nornir_torque_vm.storage.volumes import INVALID, NO_POOL, VolumeStorage, de
 
 T = TypeVar("T")
 
+FILLING = "-filling"
+"""End of the name of the pool that uploads go through."""
+
 
 class FolderVolumes(VolumeStorage):
     """A :class:`~nornir_torque_vm.storage.FolderStorage` behind a libvirt connection, for one thread.
@@ -47,7 +50,7 @@ class FolderVolumes(VolumeStorage):
         super().__init__(around.conn, around.path(name), node=around.node, kind=kind)
         self._around, self._name, self._here = around, name, here
         self._has_content_only = False
-        filling = dataclasses.replace(kind, pool=f"{kind.pool}-filling")
+        filling = dataclasses.replace(kind, pool=kind.pool + FILLING)
         self._filling = VolumeStorage(around.conn, self.directory, node=around.node, kind=filling)
 
     def _make(self, name: str, data: bytes, described: str) -> str:

@@ -139,6 +139,8 @@ def test_leases_of_guests_that_are_gone_are_known_from_the_jobs_plan(site: Lab) 
     await_leases(site, [])
     reap(site, "node2")
     assert_nothing_left(site, JOB)
+    for node in site.node_names:
+        assert "tvm-" not in shell(site, node, "virsh -c qemu:///system pool-list --name"), "of no directory"
 
 
 def test_after_a_restart_the_files_of_guests_are_found(site: Lab) -> None:
