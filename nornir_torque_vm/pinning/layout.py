@@ -49,7 +49,11 @@ def place(
         _lay_out(cores, vcpus, ram, room, per_core=False),
     )
     apart = [layout for layout in found if layout is not None]
-    best = min(apart, key=_Layout.scattered) if apart else _lay_out(threads, vcpus, ram, room, per_core=True)
+    best = (
+        min(apart, key=_Layout.scattered, default=None)
+        or _across(cores, vcpus, len(ram), per_core=False)
+        or _lay_out(threads, vcpus, ram, room, per_core=True)
+    )
     assert best is not None  # noqa: S101 - single threads always do, their number was looked at above
     given = [_processors(guest, vcpus, per_core=best.per_core) for guest in best.guests]
     taken = {cpu.core for guest in best.guests for core in guest for cpu in core}
@@ -110,13 +114,24 @@ def _lay_out(
                 space[cell] = space.get(cell, 0) - ram[len(guests)]
                 left = [core for core in left if core not in got]
                 guests.append(got)
-    while len(guests) < len(ram):
+    rest = _across(left, vcpus, len(ram) - len(guests), per_core=per_core)
+    return None if rest is None else _Layout((*guests, *rest.guests), per_core)
+
+
+def _across(cores: Sequence[Core], vcpus: int, guests: int, *, per_core: bool) -> _Layout | None:
+    """Give guests whole cores of whatever cells; None when the cores do not suffice.
+
+    They may suffice where they do not cell by cell: a guest in one cell can waste a thread that it lacks in
+    another.
+    """
+    left, found = list(cores), list[tuple[Core, ...]]()
+    while len(found) < guests:
         got = _take(left, vcpus, per_core=per_core)
         if got is None:
             return None
         left = [core for core in left if core not in got]
-        guests.append(got)
-    return _Layout(tuple(guests), per_core)
+        found.append(got)
+    return _Layout(tuple(found), per_core)
 
 
 def _take(cores: Sequence[Core], vcpus: int, *, per_core: bool) -> tuple[Core, ...] | None:

@@ -169,6 +169,14 @@ def test_no_core_is_shared_by_guests_while_there_are_cores_enough(
     assert apart == suffices(sizes.count(2), sizes.count(1), len(ram), vcpus)
 
 
+def test_a_guest_in_two_cells_is_better_than_a_core_for_two_guests() -> None:
+    """One cell has no room for a guest, the other has for one and a core more; together they have for two."""
+    topology = Machine(cells=2, cores=3, threads=2).topology()
+    share = (0, 2, 3, 4, 6, 7, 8, 9, 10, 11)  # cores of 1, 2 and 1 threads, and of 2, 2 and 2
+    used = [cores_of(topology, found.cpus) for found in place(topology, share, 5, [1, 1], {})]
+    assert not used[0] & used[1]
+
+
 @functools.cache
 def suffices(pairs: int, singles: int, guests: int, vcpus: int) -> bool:
     """Whether so many cores of two and of one thread can be dealt to guests that need so many threads."""
