@@ -122,11 +122,12 @@ def _row(name: str, catalogue: Mapping[str, Entry], settings: Settings) -> tuple
     """
     try:
         image = open_image(settings.image_pool, name, catalogue)
-    except ImageError as error:
+        entry = catalogue.get(name, Entry())
+        distro = entry.distro or distro_of(name) or settings.distro_default
+        check_family(distro, settings)
+    except (ImageError, RequestError) as error:
         claims = name.endswith(_SUFFIXES) and not name.startswith(".")
         return (name, "", "", "", f"cannot be used: {error.what}") if claims else ()
-    entry = catalogue.get(name, Entry())
-    distro = entry.distro or distro_of(name) or settings.distro_default
     default = "(default) " if name == settings.img_default else ""
     arch = entry.arch or settings.arch_default
     return name, format_size(image.virtual_size), str(distro), arch, f"{default}{entry.description}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -250,13 +251,24 @@ def test_a_default_that_the_site_does_not_allow_is_the_sites(work: Path) -> None
     assert looked(work, "vcpus=1", **site).distro is Distro.OSV
 
 
+@pytest.mark.proves("allow_osv")
+def test_images_of_a_family_that_the_site_does_not_allow_are_listed_as_such(work: Path) -> None:
+    """Not among the names that a completion offers."""
+    (work.parent / "pool/osv.qcow2").write_bytes(image_bytes())
+    site = Settings(image_pool=str(work.parent / "pool"))
+    assert "cannot be used: this site runs no guests of OSv" in list_images(site)
+    assert "osv.qcow2" not in list_images(site, names_only=True).split()
+    allowed = dataclasses.replace(site, allow_osv=True)
+    assert "osv.qcow2" in list_images(allowed, names_only=True).split()
+
+
 def test_images_are_listed(work: Path) -> None:
     """With what the catalogue says of them; files that are none and do not claim to be are left out."""
     pool = work.parent / "pool"
     (pool / "broken.img").write_bytes(b"")
     (pool / "catalogue.json").write_text('{"plain.qcow2": {"distro": "osv", "description": "for two"}}')
     (pool / ".hidden.qcow2").write_bytes(image_bytes())
-    site = Settings(image_pool=str(pool), img_default="debian.qcow2")
+    site = Settings(image_pool=str(pool), img_default="debian.qcow2", allow_osv=True)
     broken, *lines = list_images(site).splitlines()
     assert broken.split(maxsplit=1)[0] == "broken.img"
     assert "cannot be used: image 'broken.img' is not a qcow2 image (starts with nothing" in broken
