@@ -45,7 +45,7 @@ def image_for(request: Request, settings: Settings) -> Image:
     """Return the image a job boots from: the one it asks for, else the site's default.
 
     :raises RequestError: neither exists, the key ``distro`` contradicts the image, or the site has no
-        guests of its family.
+        guests of its family; the site's fault if that is its default.
     :raises ImageError: as :func:`open_image`; a bad default image or catalogue is the site's fault.
     """
     name = request.img or settings.img_default
@@ -58,7 +58,12 @@ def image_for(request: Request, settings: Settings) -> Image:
             error.blame = Blame.SITE
         raise
     distro, _teller = family_of(name, request, settings)
-    check_family(distro, settings)
+    try:
+        check_family(distro, settings)
+    except RequestError as error:
+        if not request.img and not request.distro:
+            error.blame = Blame.SITE
+        raise
     return dataclasses.replace(image, distro=distro)
 
 
