@@ -129,7 +129,7 @@ def by_jobs(
     """Test nodes by a job on each; return the exit code."""
     from nornir_torque_vm.selftest.jobs import QUEUE_SECONDS, JobTest
 
-    parse_request(requests)
+    parse_request(requests)  # what makes no sense is said before any job is submitted
     deadline = Deadline.after(timeout or settings.timeout + QUEUE_SECONDS)
     cancel_on_signal(deadline)
     tell = say if not quiet and not json_wanted else lambda _: None
