@@ -24,6 +24,7 @@ from nornir_torque_vm.driver.deploy import deploy_hooks
 from nornir_torque_vm.lab import Lab
 from nornir_torque_vm.lab.files import USER
 from nornir_torque_vm.request import parse_request
+from nornir_torque_vm.runstate.handover import GIVEN, HANDOVERS, RUN_DIR
 
 NAME = "starter"
 LIMIT = 1.3
@@ -32,7 +33,6 @@ PLAIN_LIMIT = 3.0
 TASKS = 100
 """Plain tasks in one measurement."""
 SECONDS = 120.0
-RUN_DIR = "run/torque-vm"
 
 
 class Guest:
@@ -53,8 +53,8 @@ class Guest:
         if ended is None or ended.outcome != 0:
             raise RuntimeError(f"the prologue ended with {ended}")
         self.id = self.job.job.job_id
-        text = (lab.root(self.node) / RUN_DIR / "handover" / self.id).read_text(encoding="utf-8")
-        self.given: dict[str, Any] = json.loads(text)
+        handover = lab.root(self.node) / RUN_DIR.lstrip("/") / HANDOVERS / self.id / GIVEN
+        self.given: dict[str, Any] = json.loads(handover.read_text(encoding="utf-8"))
         for name, content in (("key", self.given["user_key"]), ("hosts", self.given["known_hosts"])):
             path = self.path(name)
             path.write_text(content, encoding="ascii")
