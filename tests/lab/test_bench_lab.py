@@ -1,4 +1,4 @@
-"""Benchmarks that reach into a lab by hand still measure something; what it is worth is for ``make bench``."""
+"""Benchmarks that reach into a lab by hand still measure; what that is worth is for ``make bench``."""
 
 from __future__ import annotations
 
