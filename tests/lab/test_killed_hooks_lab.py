@@ -221,7 +221,7 @@ class Stage:
 
 @pytest.fixture
 def server(stage: Stage) -> Iterator[Stage]:
-    """A server for the reapers of the nodes: each asks a qstat of its own."""
+    """A server for the reapers of the nodes: each asks a qstat of its own. No pause before a requeue."""
     kept = {}
     for node in stage.lab.node_names:
         place = stage.path(node, PLACE)
@@ -232,7 +232,8 @@ def server(stage: Stage) -> Iterator[Stage]:
         path = stage.path(node, "/etc/torque-vm/settings.toml")
         kept[path] = path.read_text()
         lines = [line for line in kept[path].splitlines() if not line.startswith("real_qsub_on_nodes")]
-        path.write_text("\n".join([*lines, f'real_qsub_on_nodes = "{PLACE}/qsub"', ""]))
+        ours = [f'real_qsub_on_nodes = "{PLACE}/qsub"', "requeue_pause = 0"]
+        path.write_text("\n".join([*lines, *ours, ""]))
     yield stage
     for node in stage.lab.node_names:
         shell(stage.lab, node, f"rm -rf {PLACE} /run/torque-vm/reaper.json")
