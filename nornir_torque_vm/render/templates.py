@@ -8,6 +8,7 @@ anything, so the directory and its files must be root's alone.
 from __future__ import annotations
 
 import functools
+import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,9 @@ from nornir_torque_vm.trust import exposure
 BUILT_IN = Path(__file__).parent.parent / "templates"
 """Directory of the built-in templates."""
 
+_COMPILING = threading.Lock()
+"""Guests of all nodes ask for the same template at once; to compile it takes 20 ms of processor time."""
+
 
 def fill(name: str, own: str, /, **values: object) -> str:
     """Return the template ``name`` with ``values`` in it, each encoded for XML where it is printed.
@@ -51,9 +55,15 @@ def fill(name: str, own: str, /, **values: object) -> str:
         raise template_error(error, own) from error
 
 
-@functools.cache
 def template(name: str, own: str) -> Template:
     """Return a compiled template, once and for all of this process; it raises what jinja2 raises."""
+    with _COMPILING:
+        return compiled(name, own)
+
+
+@functools.cache
+def compiled(name: str, own: str) -> Template:
+    """Return a compiled template; :func:`template` keeps threads from compiling it side by side."""
     return environment(own).get_template(name)
 
 

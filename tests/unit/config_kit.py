@@ -14,7 +14,7 @@ from nornir_torque_vm.render import templates
 
 def forget_templates() -> None:
     """Templates are compiled once for a process."""
-    templates.template.cache_clear()
+    templates.compiled.cache_clear()
     templates.environment.cache_clear()
 
 

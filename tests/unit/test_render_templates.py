@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jinja2 import Environment, Template
 from render_kit import VOLUMES, parse_xml, plan_of
 
 from nornir_torque_vm.config.settings import Settings
@@ -26,7 +31,7 @@ def _nothing_remembered() -> None:
 
 def forget() -> None:
     """Templates are compiled once for a process."""
-    templates.template.cache_clear()
+    templates.compiled.cache_clear()
     templates.environment.cache_clear()
 
 
@@ -172,7 +177,24 @@ def test_a_group_that_is_not_roots_counts_as_others(tmp_path: Path) -> None:
         assert "can be written by others (mode 0770)" in exposure(str(tmp_path))
 
 
-def test_a_template_is_compiled_once() -> None:
-    """However many guests."""
-    assert templates.template(NAME, "") is templates.template(NAME, "")
-    assert templates.template(NAME, "").filename == str(BUILT_IN / NAME)
+def test_a_template_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many guests, and however many of them ask for it while it is compiled."""
+    compiled: list[str | None] = []
+    together = threading.Barrier(8)
+
+    def slowly(self: Environment, source: str, name: str | None = None, *words: Any, **more: Any) -> Any:
+        compiled.append(name)
+        time.sleep(0.05)
+        return compile_template(self, source, name, *words, **more)
+
+    def ask(_: int) -> Template:
+        together.wait(10)
+        return templates.template(NAME, "")
+
+    compile_template: Any = Environment.compile
+    monkeypatch.setattr(Environment, "compile", slowly)
+    with ThreadPoolExecutor(8) as guests:
+        given = list(guests.map(ask, range(8)))
+    assert compiled == [NAME]
+    assert set(map(id, given)) == {id(templates.template(NAME, ""))}
+    assert given[0].filename == str(BUILT_IN / NAME)
