@@ -78,7 +78,6 @@ def test_a_bad_default_image_is_the_sites_fault(pool: Path) -> None:
         assert caught.value.blame is blame
 
 
-@pytest.mark.proves("allow_osv")
 def test_a_default_of_a_family_that_the_site_does_not_allow_is_the_sites_fault(pool: Path) -> None:
     """Who says himself that the image is of it, or asks for it, is told that it is his."""
     site = Settings(image_pool=str(pool), img_default="micro", distro_default=Distro.OSV)
