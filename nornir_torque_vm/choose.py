@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nornir_torque_vm.errors import RequestError
+from nornir_torque_vm.errors import Blame, RequestError
 from nornir_torque_vm.model import Distro
 
 TYPE_CHECKING = False
@@ -33,10 +33,15 @@ def settle_distro(
     return default, "setting distro_default"
 
 
-def check_family(distro: Distro, settings: Settings) -> None:
+def check_family(distro: Distro, settings: Settings, *, asked: bool = True) -> None:
     """Refuse an image of a family that the site has no guests of.
 
-    :raises RequestError: it is one.
+    :param asked: whether the job asked for the image or for its family.
+    :raises RequestError: it is one; the site's fault if nobody asked.
     """
     if distro is Distro.OSV and not settings.allow_osv:
-        raise RequestError("this site runs no guests of OSv", hint="choose another image, or ask the site")
+        raise RequestError(
+            "this site runs no guests of OSv",
+            hint="choose another image, or ask the site",
+            blame=Blame.USER if asked else Blame.SITE,
+        )

@@ -58,12 +58,7 @@ def image_for(request: Request, settings: Settings) -> Image:
             error.blame = Blame.SITE
         raise
     distro, _teller = family_of(name, request, settings)
-    try:
-        check_family(distro, settings)
-    except RequestError as error:
-        if not request.img and not request.distro:
-            error.blame = Blame.SITE
-        raise
+    check_family(distro, settings, asked=bool(request.img or request.distro))
     return dataclasses.replace(image, distro=distro)
 
 

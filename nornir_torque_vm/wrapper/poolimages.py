@@ -56,10 +56,9 @@ def look_at_image(asked: Values, settings: Settings) -> ImageFacts:
     told = distro_of(name.rpartition("/")[2])
     try:
         distro, teller = settle_distro(key, entry.distro, told, settings.distro_default)
-        check_family(distro, settings)
+        check_family(distro, settings, asked=bool(key) or "img" in asked)
     except RequestError as error:
-        if not key and "img" not in asked:
-            error.blame = Blame.SITE
+        if error.blame is Blame.SITE:
             raise
         raise located(error, origin) from None
     return ImageFacts(name, distro, _ORIGINS.get(teller, teller), entry.arch)
@@ -122,12 +121,15 @@ def _row(name: str, catalogue: Mapping[str, Entry], settings: Settings) -> tuple
     """
     try:
         image = open_image(settings.image_pool, name, catalogue)
-        entry = catalogue.get(name, Entry())
-        distro = entry.distro or distro_of(name) or settings.distro_default
-        check_family(distro, settings)
-    except (ImageError, RequestError) as error:
+    except ImageError as error:
         claims = name.endswith(_SUFFIXES) and not name.startswith(".")
         return (name, "", "", "", f"cannot be used: {error.what}") if claims else ()
+    entry = catalogue.get(name, Entry())
+    distro, _teller = settle_distro(None, entry.distro, distro_of(name), settings.distro_default)
+    try:
+        check_family(distro, settings)
+    except RequestError as error:
+        return name, "", "", "", f"cannot be used: {error.what}"
     default = "(default) " if name == settings.img_default else ""
     arch = entry.arch or settings.arch_default
     return name, format_size(image.virtual_size), str(distro), arch, f"{default}{entry.description}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from config_kit import forget_templates
 from jinja2 import Environment, Template
 from render_kit import VOLUMES, parse_xml, plan_of
 
@@ -26,13 +27,7 @@ NAME = "domain.xml.j2"
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
     """Each test has templates of its own."""
-    forget()
-
-
-def forget() -> None:
-    """Templates are compiled once for a process."""
-    templates.compiled.cache_clear()
-    templates.environment.cache_clear()
+    forget_templates()
 
 
 @pytest.fixture
@@ -154,7 +149,7 @@ def test_a_directory_above_counts_unless_it_is_sticky(own: Path) -> None:
     above = own.parent
     above.chmod(0o1777)
     assert render(own) == render("")
-    forget()
+    forget_templates()
     above.chmod(0o777)
     assert f"{above} can be written by others" in refusal(own)
 
