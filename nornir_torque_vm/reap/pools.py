@@ -51,7 +51,7 @@ def _hand_overs(names: Sequence[str], settings: Settings) -> Iterator[str]:
 def _folders(names: Sequence[str], settings: Settings) -> Iterator[tuple[Kind, str]]:
     """Folders that have a pool and no directory, sorted, and where they were."""
     for kind in (VOLUMES, RAMDISK):
-        start, around = f"{kind.pool}-", getattr(settings, kind.setting)
+        start, around = f"{kind.pool}-", kind.directory(settings)
         found = {name.removeprefix(start).removesuffix(FILLING) for name in names if name.startswith(start)}
         for folder in sorted(found):
             if folder.startswith(DOMAIN_PREFIX) and not os.path.lexists(f"{around}/{folder}"):

@@ -35,6 +35,11 @@ class Kind:
     made: bool
     """Whether the directory is made when it is missing. One in memory must not be: it would be on disk."""
 
+    def directory(self, settings: Settings) -> str:
+        """Return the absolute path of the directory on a node."""
+        path: str = getattr(settings, self.setting)
+        return path
+
 
 VOLUMES = Kind("volume_dir", "torque-vm", made=True)
 """Seeds, consoles and, unless they are to be in memory, disks."""
@@ -134,7 +139,7 @@ def folder_storage(
     :param name: the folder's: the start of all names of what it is for.
     :param here: whether the node is this machine.
     """
-    directory: str = getattr(settings, kind.setting)
+    directory = kind.directory(settings)
     if _is_test_driver(conn, node, uri):
         from nornir_torque_vm.storage.folder import LocalFolder
 
@@ -156,7 +161,7 @@ def storage_for(
     :param uri: what ``conn`` was opened with, if the caller knows; it is asked otherwise.
     :raises HypervisorError: the connection does not answer.
     """
-    directory: str = getattr(settings, kind.setting)
+    directory = kind.directory(settings)
     if _is_test_driver(conn, node, uri):
         from nornir_torque_vm.storage.local import LocalStorage
 
